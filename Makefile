@@ -1,0 +1,103 @@
+# make help lists what there is. Every target works from a fresh clone: what it needs is made first.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# onnxruntime sends telemetry from Linux, and the hub's client too, unless these are set before they are loaded.
+export ORT_DISABLE_TELEMETRY := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+# No ?=: an environment may have a NAME of its own (WSL's is the machine's).
+NAME := clipmodel
+TEST_CLUSTER := clipmodel-test
+ARGS :=
+
+RUN := .venv/bin/
+CRD := crds/clipmodels.clipmodel.dev.yaml
+SHELL_SCRIPTS := $(wildcard hack/*.sh tests/kind/*.sh requirements/*.sh) tests/kind/runc-capped tests/kind/node/entrypoint tests/kind/node/iptables tests/kind/node/kubelet-cgroups .ci/run
+
+##@ Every day
+.PHONY: help setup fmt check lint type imports crds-check shell test test-fast cluster-test golden crds lock verify
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z][a-z-]*:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# .made is touched by the script, which compares contents: a checkout that only changes times costs nothing.
+setup: .venv/.made ## .venv with the `clipmodel` command and everything that the checks and tests need
+.venv/.made: hack/setup.sh hack/uv.txt pyproject.toml requirements/dev.txt requirements/build.txt
+	@hack/setup.sh
+
+fmt: setup ## format the code, and mend what the linter can mend
+	$(RUN)ruff check --fix --quiet . || true
+	$(RUN)ruff format .
+
+check: lint type imports crds-check shell ## lint, format, types, layers, CRD up to date, shell scripts: all without running anything
+
+lint: setup ## ruff: lint and format
+	$(RUN)ruff check .
+	$(RUN)ruff format --check .
+
+type: setup ## mypy, strict
+	$(RUN)mypy operator export tests demo hack
+
+imports: setup ## import-linter: imports only point down (.importlinter)
+	$(RUN)lint-imports
+
+crds-check: setup ## is crds/ what the models say?
+	@$(RUN)clipmodel crd | diff -u $(CRD) - || { echo "$(CRD) is stale: make crds" >&2; exit 1; }
+
+shell: ## shellcheck, where it is installed
+	@if command -v shellcheck >/dev/null; then shellcheck --external-sources $(SHELL_SCRIPTS); \
+	else echo "shellcheck is not here (Debian: apt-get install shellcheck): shell scripts are not checked"; fi
+
+##@ Tests (ARGS="-k name" goes to pytest)
+test: setup ## every check and test, with cluster and images, in one summary
+	@hack/test.sh $(ARGS)
+
+test-fast: setup ## what needs neither cluster, Docker nor torch, in less than a minute
+	@PYTHONPATH=hack $(RUN)pytest -p pytest_parts --ignore=tests/check -m "not cluster and not triton and not export" $(ARGS)
+
+cluster-test: setup ## only what needs a cluster or the images
+	@hack/test.sh -m "cluster or triton" $(ARGS)
+
+golden: setup ## write the golden files again: read the diff
+	$(RUN)pytest tests/golden --update-golden $(ARGS) || true
+	@git status --short tests/golden
+
+##@ What is generated
+crds: setup ## crds/ out of the models
+	$(RUN)clipmodel crd >build/crd.yaml
+	@mkdir -p $(dir $(CRD)) && mv build/crd.yaml $(CRD)
+
+lock: setup ## requirements/*.txt out of pyproject.toml (ARGS="--upgrade")
+	UV=$(CURDIR)/.venv/bin/uv requirements/lock.sh $(ARGS)
+
+verify: crds golden ## generate everything again, and fail unless the checkout is clean
+	@if [ -n "$$(git status --porcelain)" ]; then git status --short; git --no-pager diff --stat; \
+	  echo "not clean: commit what is above, or make crds golden and look at the difference" >&2; exit 1; fi
+
+##@ Cluster and demo
+.PHONY: images cluster cluster-down demo demo-down clean
+
+images: ## build the images (CLIPMODEL_IMAGE_PREFIX=registry/path/ also pushes them)
+	@tests/kind/images.sh
+
+cluster: ## a kind cluster NAME (clipmodel), as context kind-NAME
+	@tests/kind/up.sh --export $(NAME) >/dev/null
+
+cluster-down: ## delete the kind clusters NAME (clipmodel) and clipmodel-test
+	@tests/kind/down.sh $(NAME)
+	@tests/kind/down.sh $(TEST_CLUSTER)
+
+demo: setup ## from nothing to the embedding of two photographs: cluster, images, operator, model, ClipModel
+	@$(RUN)python -m demo up
+
+demo-down: setup ## remove what the demo made
+	@$(RUN)python -m demo down
+
+clean: ## remove .venv, build/ and the tools' caches (clusters: cluster-down; what they are made of: ~/.cache/clipmodel-kind)
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Pure: observed objects -> what they mean. No clock, no randomness, no reading."""

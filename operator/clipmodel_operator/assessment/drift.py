@@ -1,0 +1,45 @@
+"""Does an object hold everything that we rendered? If so, applying it again would write nothing, and is left out.
+
+Fields that others added do not count: server-side apply would leave them alone as well. Fields that we rendered once and no longer do are
+found by the rendered-hash annotation, which is part of what is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clipmodel_operator.models.quantity import parse_quantity
+
+#: What tells elements of a list of objects apart, in the order of trying; as the API's list-map keys have it, near enough for what we render.
+_MERGE_KEYS = ("name", "mountPath", "containerPort", "uid", "type", "key")
+_QUANTITY_PARENTS = frozenset({"requests", "limits", "sizeLimit"})
+
+
+def holds(observed: object, desired: object, *, parent: str = "") -> bool:
+    """Tell whether `observed` has everything that `desired` says."""
+    if isinstance(desired, Mapping):
+        return isinstance(observed, Mapping) and all(
+            key in observed and holds(observed[key], value, parent=parent if parent in _QUANTITY_PARENTS else str(key))
+            for key, value in desired.items()
+        )
+    if isinstance(desired, Sequence) and not isinstance(desired, str):
+        return isinstance(observed, Sequence) and not isinstance(observed, str) and _holds_list(observed, desired)
+    if observed == desired:
+        return True
+    return parent in _QUANTITY_PARENTS and _is_same_quantity(observed, desired)
+
+
+def _holds_list(observed: Sequence[Any], desired: Sequence[Any]) -> bool:
+    for key in _MERGE_KEYS:
+        if desired and all(isinstance(d, Mapping) and key in d for d in desired):
+            found = {o[key]: o for o in observed if isinstance(o, Mapping) and key in o}
+            return all(d[key] in found and holds(found[d[key]], d) for d in desired)
+    return len(observed) == len(desired) and all(holds(o, d) for o, d in zip(observed, desired, strict=True))
+
+
+def _is_same_quantity(observed: object, desired: object) -> bool:
+    try:
+        return parse_quantity(str(observed)) == parse_quantity(str(desired))
+    except ValueError:
+        return False

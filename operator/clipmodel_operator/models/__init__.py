@@ -1,0 +1,1 @@
+"""What rooms tell each other: API types, names, reasons, errors and frozen facts. No input or output here."""

@@ -1,0 +1,51 @@
+"""Every condition type and reason that status can hold, in one place. docs/spec/clipmodel.md explains each to users; a test compares."""
+
+from __future__ import annotations
+
+# Condition types (kstatus: Reconciling and Stalled are there only while True).
+READY = "Ready"
+RECONCILING = "Reconciling"
+STALLED = "Stalled"
+SYNCED = "Synced"
+VERIFIED = "Verified"
+AVAILABLE = "Available"
+
+# Ready, Available, Verified, Synced when all is well.
+SERVING = "Serving"
+VERSION_SYNCED = "VersionSynced"
+GOLDEN_CHECK_PASSED = "GoldenCheckPassed"
+PODS_READY = "PodsReady"
+
+# On the way.
+PROGRESSING = "Progressing"
+PROGRESSING_WITH_RETRY = "ProgressingWithRetry"
+SYNC_PENDING = "SyncPending"
+SYNCING = "Syncing"
+GOLDEN_CHECK_PENDING = "GoldenCheckPending"
+PODS_NOT_READY = "PodsNotReady"
+ROLLING_OUT = "RollingOut"
+SCALED_TO_ZERO = "ScaledToZero"
+
+# A person must act (Stalled True), besides the sync Job's own reasons, which are passed on as they are.
+INVALID_SPEC = "InvalidSpec"
+OBJECT_REJECTED = "ObjectRejected"
+GOLDEN_CHECK_FAILED = "GoldenCheckFailed"
+SERVER_FAILED = "ServerFailed"
+SYNC_FAILED = "SyncFailed"
+
+# The world, or we, failed.
+API_UNAVAILABLE = "ApiUnavailable"
+INTERNAL_ERROR = "InternalError"
+
+# What the sync Job reports (docs/spec/sync.md).
+SYNC_STALLED_REASONS = (
+    "SourceNotFound",
+    "SourceForbidden",
+    "SourceRejected",
+    "DigestMismatch",
+    "NotOnnx",
+    "SignatureMismatch",
+    "ProofFailed",
+    "VersionImmutable",
+)
+SYNC_RETRY_REASONS = ("SourceUnavailable", "DownloadTruncated", "VolumeFull", "Interrupted")

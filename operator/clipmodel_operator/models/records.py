@@ -1,0 +1,77 @@
+"""What a sync Job reported of a version: the proof that the operator commits, and hands to the startup probe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clipmodel_operator.models import golden
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRecord:
+    """A synced and proven version (docs/spec/sync.md, the report)."""
+
+    version: int
+    sha256: str
+    size_bytes: int
+    signature: str
+    """Tensor names, types and shapes, as canonical JSON."""
+    vectors: tuple[str, ...]
+    """Golden vectors, base64 of FP16."""
+
+    @property
+    def embedding_space_id(self) -> str:
+        """Name the embedding space by its golden vectors."""
+        return hashlib.sha256("\n".join((golden.IMAGES, *self.vectors)).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "result": "Synced",
+            "sha256": self.sha256,
+            "bytes": self.size_bytes,
+            "signature": json.loads(self.signature),
+            "golden": {"images": golden.IMAGES, "dtype": "float16", "vectors": list(self.vectors)},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SyncFailure:
+    """Why a version is not synced."""
+
+    version: int
+    is_final: bool
+    """Nothing changes until a person acts."""
+    reason: str
+    message: str
+
+
+def parse_report(text: str) -> VersionRecord | SyncFailure:
+    """Read a report, from a termination message or from the ConfigMap. Raises ValueError for what is none."""
+    try:
+        report: Mapping[str, Any] = json.loads(text)
+        if report["result"] == "Synced":
+            vectors = tuple(str(v) for v in report["golden"]["vectors"])
+            if report["golden"]["images"] != golden.IMAGES or not vectors:
+                raise ValueError(f"golden vectors are of {report['golden']['images']}, expected {golden.IMAGES}")
+            for vector in vectors:
+                golden.decode_vector(vector)
+            return VersionRecord(
+                version=int(report["version"]),
+                sha256=str(report["sha256"]),
+                size_bytes=int(report["bytes"]),
+                signature=json.dumps(report["signature"], sort_keys=True),
+                vectors=vectors,
+            )
+        return SyncFailure(
+            version=int(report["version"]),
+            is_final=report["result"] == "Failed",
+            reason=str(report["reason"]),
+            message=str(report["message"])[:256],
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a sync report: {error!r}") from error

@@ -1,0 +1,90 @@
+"""What `clipmodel render` and `clipmodel crd` print: the objects of a ClipModel without a cluster."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+
+from clipmodel_operator.models import names
+from clipmodel_operator.models.clipmodel import ClipModel, parse_clip_model
+from clipmodel_operator.models.errors import ClipModelError
+from clipmodel_operator.models.facts import Observed
+from clipmodel_operator.models.records import VersionRecord
+from clipmodel_operator.reconcile.desired import plan_desired
+from clipmodel_operator.rendering.config_map import render_config_map
+from clipmodel_operator.rendering.config_pbtxt import render_config_pbtxt
+from clipmodel_operator.rendering.settings import RenderSettings
+
+_NO_UID = "00000000-0000-0000-0000-000000000000"
+_NO_KEY = "0" * 64
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes long texts as blocks, so that a config.pbtxt inside a ConfigMap can be read."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]  # repeated parts are written out: people read this
+
+
+def dump_yaml(obj: object) -> str:
+    return yaml.dump(obj, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
+
+
+def load_clip_model(text: str) -> ClipModel:
+    """Read a ClipModel from YAML as a user writes it. Raises ClipModelError with what to correct."""
+    try:
+        documents = [d for d in yaml.safe_load_all(text) if d]
+    except yaml.YAMLError as error:
+        raise ClipModelError(f"this is not YAML: {error}") from error
+    models = [d for d in documents if isinstance(d, dict) and d.get("kind") == names.KIND]
+    if len(models) != 1:
+        raise ClipModelError(
+            f"found {len(models)} objects of kind ClipModel, expected one: apiVersion: {names.API_VERSION}, kind: {names.KIND}"
+        )
+    obj: dict[str, Any] = models[0]
+    if obj.get("apiVersion") != names.API_VERSION:
+        raise ClipModelError(f"apiVersion is {obj.get('apiVersion')!r}, expected {names.API_VERSION}")
+    metadata = obj.get("metadata") or {}
+    if not metadata.get("name"):
+        raise ClipModelError("metadata.name is missing")
+    return parse_clip_model({**obj, "metadata": {"namespace": "default", "uid": _NO_UID, "generation": 1, **metadata}})
+
+
+def _placeholder_record(model: ClipModel) -> VersionRecord:
+    """Stand in for what the sync Job would report."""
+    version = model.spec.versions[0]
+    vector = base64.b64encode(struct.pack("<e", 0.0)).decode()
+    return VersionRecord(version.version, version.source.sha256, size_bytes=0, signature="{}", vectors=(vector,))
+
+
+def render_objects(model: ClipModel, settings: RenderSettings) -> list[dict[str, Any]]:
+    """Render everything that a ClipModel becomes, as if its sync had just succeeded."""
+    record = _placeholder_record(model)
+    synced = Observed(config_map=render_config_map(model, [record]))
+    now = datetime.fromtimestamp(0, UTC)
+    desired = plan_desired(model, synced, settings, control_key=_NO_KEY, now=now)
+    before = plan_desired(model, Observed(), settings, control_key=_NO_KEY, now=now)
+    secret = [desired.secret] if desired.secret else []
+    objects = [desired.applied[0], before.job, *desired.applied[1:2], *secret, *desired.applied[2:]]
+    return [{**o, "metadata": {**o["metadata"], "namespace": model.key.namespace}} for o in objects]
+
+
+def render_offline(text: str, settings: RenderSettings, *, only: str | None = None) -> str:
+    """Print what becomes of a ClipModel: all objects as YAML, those of one kind, or `config` alone."""
+    model = load_clip_model(text)
+    if only == "config":
+        return render_config_pbtxt(model, versions=[v.version for v in model.spec.versions])
+    objects = [o for o in render_objects(model, settings) if only is None or o["kind"].lower() == only.lower()]
+    if not objects:
+        kinds = ", ".join(o["kind"] for o in render_objects(model, settings))
+        raise ClipModelError(f"nothing of kind {only} is made of a ClipModel: choose config, {kinds}")
+    return "---\n".join(dump_yaml(o) for o in objects)

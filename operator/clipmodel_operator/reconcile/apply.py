@@ -1,0 +1,125 @@
+"""Make the cluster agree with what is desired: apply what differs, delete what is no longer wanted, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from clipmodel_operator.assessment.drift import holds
+from clipmodel_operator.assessment.sync import SyncPhase
+from clipmodel_operator.models import names, reasons
+from clipmodel_operator.models.clipmodel import ClipModel
+from clipmodel_operator.models.errors import RejectedError, StalledError
+from clipmodel_operator.models.facts import Observed
+from clipmodel_operator.models.resources import BY_KIND, JOBS, SECRETS, Resource
+from clipmodel_operator.reconcile.desired import Desired, Manifest
+from clipmodel_operator.reconcile.gather import owner_of
+from clipmodel_operator.rendering.canonical import content_hash
+from clipmodel_operator.runtime.cache import ObjectCache
+
+
+class ObjectStore(Protocol):
+    """The part of the Kubernetes API that changes objects."""
+
+    async def apply_object(self, resource: Resource, namespace: str, manifest: Mapping[str, Any]) -> dict[str, Any]: ...
+    async def create_object(
+        self, resource: Resource, namespace: str, manifest: Mapping[str, Any]
+    ) -> dict[str, Any] | None: ...
+    async def get_object(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None: ...
+    async def delete_object(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None: ...
+
+
+def with_hash(manifest: Manifest) -> Manifest:
+    """Add the hash of what is rendered: it tells later that a field is rendered no more, which a comparison of values cannot see."""
+    metadata = manifest["metadata"]
+    annotations = {**metadata.get("annotations", {}), names.ANNOTATION_HASH: content_hash(manifest)}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
+
+
+def needs_secret(observed: Observed) -> bool:
+    """Tell whether the Secret may be missing. It is not watched, for that would need the right to read Secrets: its absence shows in what needs it."""
+    if observed.deployment is None:
+        return True
+    containers = (c for p in observed.server_pods for c in (p.get("status") or {}).get("containerStatuses") or ())
+    return any(
+        (c.get("state", {}).get("waiting") or {}).get("reason") == "CreateContainerConfigError" for c in containers
+    )
+
+
+def needs_new_secret(desired: Desired, observed: Observed) -> bool:
+    """Tell whether the Deployment names another Secret than it should: the operator's root key is another one."""
+    if desired.secret is None or observed.deployment is None:
+        return False
+    return desired.secret["metadata"]["name"] not in str(observed.deployment["spec"]["template"])
+
+
+async def apply_desired(
+    store: ObjectStore, cache: ObjectCache, model: ClipModel, desired: Desired, observed: Observed
+) -> None:
+    """Apply what differs. Raises StalledError where the API server refuses an object of ours, RetryError where it does not answer."""
+    key = model.key
+    secret = desired.secret
+    if secret is not None and (needs_secret(observed) or needs_new_secret(desired, observed)):
+        await _guard(store.create_object(SECRETS, key.namespace, secret), secret)
+    for manifest in map(with_hash, desired.applied):
+        resource = BY_KIND[manifest["kind"]]
+        current = cache.get(resource.kind, key.namespace, manifest["metadata"]["name"])
+        if current is None:
+            # Not in the cache is not the same as not there: only objects with our label are watched.
+            _refuse_foreign(
+                await store.get_object(resource, key.namespace, manifest["metadata"]["name"]), model, manifest
+            )
+        if current is None or not holds(current, manifest):
+            cache.put(resource.kind, await _guard(store.apply_object(resource, key.namespace, manifest), manifest))
+    if desired.sync.phase is SyncPhase.NO_JOB:
+        created = await _guard(store.create_object(JOBS, key.namespace, desired.job), desired.job)
+        if created is not None:
+            cache.put(JOBS.kind, created)
+
+
+def _refuse_foreign(live: Mapping[str, Any] | None, model: ClipModel, manifest: Manifest) -> None:
+    """Leave alone what has our name but is not ours: taking over somebody's Service or volume would be an outage of theirs."""
+    if live is None:
+        return
+    metadata = live["metadata"]
+    is_owned = any(o.get("uid") == model.uid for o in metadata.get("ownerReferences") or ())
+    if not is_owned and owner_of(manifest["kind"], live) != model.key:
+        what = f"{manifest['kind']} {metadata['name']}"
+        raise StalledError(
+            reasons.OBJECT_REJECTED,
+            f"{what} is there already and is not this ClipModel's: delete or rename it, or choose another metadata.name.",
+        )
+
+
+async def _guard(request: Any, manifest: Manifest) -> Any:
+    try:
+        return await request
+    except RejectedError as error:
+        name = f"{manifest['kind']} {manifest['metadata']['name']}"
+        raise StalledError(
+            reasons.OBJECT_REJECTED,
+            f"The API server refuses {name}: {error}. Correct the field of the spec that it names.",
+        ) from error
+
+
+async def prune(store: ObjectStore, cache: ObjectCache, model: ClipModel, desired: Desired, observed: Observed) -> bool:
+    """Delete Jobs of other sources than the spec's, and one that must start over. Confirmed by a live read: the cache may be behind.
+
+    Gives whether something was deleted.
+    """
+    current = desired.job["metadata"]["name"]
+    pruned = False
+    for job in observed.jobs:
+        name = job["metadata"]["name"]
+        if name == current and desired.sync.phase is not SyncPhase.START_OVER:
+            continue
+        live = await store.get_object(JOBS, model.key.namespace, name)
+        if live is not None and not any(
+            o.get("uid") == model.uid for o in live["metadata"].get("ownerReferences") or ()
+        ):
+            continue
+        if live is not None:
+            await store.delete_object(JOBS, model.key.namespace, name, uid=live["metadata"]["uid"])
+        cache.remove(JOBS.kind, job)
+        pruned = True
+    return pruned

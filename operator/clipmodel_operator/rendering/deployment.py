@@ -1,0 +1,173 @@
+"""The Triton pods. A change here restarts every model on an operator upgrade: golden files show it, and the changelog must say it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from clipmodel_operator.models import names
+from clipmodel_operator.models.api import Profile
+from clipmodel_operator.models.clipmodel import ClipModel
+from clipmodel_operator.rendering.config_map import PROBE_KEY, VERSIONS_KEY, config_key
+from clipmodel_operator.rendering.control_key import SECRET_KEY
+from clipmodel_operator.rendering.pods import CONTAINER_SECURITY, GPU_RESOURCE, NO_TELEMETRY, POD_SECURITY, placement
+from clipmodel_operator.rendering.settings import RenderSettings
+
+CONTAINER = "triton"
+HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
+# Endpoint groups that change or read out the server. What clients need stays open: health, metadata, inference, statistics.
+_RESTRICTED = "model-repository,model-config,shared-memory,trace,logging"
+_CONTROL_HEADER = "clipmodel-control-key"
+_PRE_STOP_S = 10  # Triton stays "ready" while it drains: endpoints must hear of the deletion first
+_EXIT_TIMEOUT_S = 30
+
+
+def _args(model: ClipModel) -> list[str]:
+    return [
+        "--model-repository=/models",
+        "--model-control-mode=explicit",
+        f"--load-model={model.model_name}",
+        f"--model-config-name={model.spec.profile.value}",
+        "--disable-auto-complete-config",
+        f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
+        f"--http-port={HTTP_PORT}",
+        f"--grpc-port={GRPC_PORT}",
+        f"--metrics-port={METRICS_PORT}",
+        f"--http-restricted-api={_RESTRICTED}:{_CONTROL_HEADER}=$(CLIPMODEL_CONTROL_KEY)",
+        f"--grpc-restricted-protocol={_RESTRICTED}:{_CONTROL_HEADER}=$(CLIPMODEL_CONTROL_KEY)",
+    ]
+
+
+def _resources(model: ClipModel) -> dict[str, Any] | None:
+    wanted = model.spec.serving.resources
+    requests, limits = dict(wanted.requests or {}), dict(wanted.limits or {})
+    if model.spec.profile is Profile.GPU:
+        # Extended resources have requests equal to limits.
+        limits.setdefault(GPU_RESOURCE, requests.get(GPU_RESOURCE, 1))
+        requests[GPU_RESOURCE] = limits[GPU_RESOURCE]
+    return {"requests": requests or None, "limits": limits or None} if requests or limits else None
+
+
+def _probes(model: ClipModel) -> dict[str, Any]:
+    return {
+        # Ports open only after the model has loaded: up to 15 minutes for a slow disk and a large image of weights.
+        "startupProbe": {
+            "exec": {"command": ["python3", f"/etc/clipmodel/{PROBE_KEY}"]},
+            "periodSeconds": 5,
+            "timeoutSeconds": 60,
+            "failureThreshold": 180,
+        },
+        # Not /v2/health/ready: it is false while a version loads, and true after an unload.
+        "readinessProbe": {
+            "httpGet": {"path": f"/v2/models/{model.model_name}/ready", "port": "http"},
+            "periodSeconds": 5,
+            "timeoutSeconds": 5,
+            "failureThreshold": 3,
+        },
+        "livenessProbe": {
+            "httpGet": {"path": "/v2/health/live", "port": "http"},
+            "periodSeconds": 10,
+            "timeoutSeconds": 10,
+            "failureThreshold": 6,
+        },
+    }
+
+
+def render_deployment(
+    model: ClipModel, settings: RenderSettings, *, versions: Sequence[int], config_hash: str, control_secret: str
+) -> dict[str, Any]:
+    """Render the Deployment. `versions` and `config_hash` are of what Triton reads at start: others restart the pods."""
+    serving, key = model.spec.serving, config_key(model.spec.profile.value)
+    pod_labels = names.labels(model.key.name, names.COMPONENT_SERVER)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": model.key.name,
+            "labels": pod_labels,
+            "ownerReferences": [model.owner_reference],
+        },
+        "spec": {
+            "replicas": serving.replicas,
+            "revisionHistoryLimit": 3,
+            "selector": {"matchLabels": names.selector_labels(model.key.name)},
+            # A ReadWriteOnce volume may not be mountable where a surge pod lands, and a second GPU may not be free: either would deadlock.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+            "template": {
+                "metadata": {
+                    "labels": pod_labels,
+                    "annotations": {
+                        names.ANNOTATION_CONFIG_HASH: config_hash,
+                        names.ANNOTATION_VERSIONS: ",".join(str(v) for v in sorted(versions)),
+                    },
+                },
+                "spec": {
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "securityContext": POD_SECURITY,
+                    "terminationGracePeriodSeconds": _PRE_STOP_S + _EXIT_TIMEOUT_S + 20,
+                    **placement(model),
+                    "containers": [
+                        {
+                            "name": CONTAINER,
+                            "image": serving.image or settings.triton_image,
+                            "command": ["tritonserver"],
+                            "args": _args(model),
+                            "env": [
+                                *NO_TELEMETRY,
+                                {
+                                    "name": "CLIPMODEL_CONTROL_KEY",
+                                    "valueFrom": {"secretKeyRef": {"name": control_secret, "key": SECRET_KEY}},
+                                },
+                            ],
+                            "ports": [
+                                {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
+                                {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
+                                {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
+                            ],
+                            "resources": _resources(model),
+                            **_probes(model),
+                            "lifecycle": {"preStop": {"sleep": {"seconds": _PRE_STOP_S}}},
+                            # Why it ended is in its last lines; without this status could not say.
+                            "terminationMessagePolicy": "FallbackToLogsOnError",
+                            "securityContext": CONTAINER_SECURITY,
+                            "volumeMounts": [
+                                {"name": "models", "mountPath": "/models", "subPath": "repository", "readOnly": True},
+                                {
+                                    "name": "config",
+                                    "mountPath": f"/models/{model.model_name}/configs",
+                                    "readOnly": True,
+                                },
+                                {"name": "proof", "mountPath": "/etc/clipmodel", "readOnly": True},
+                                {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
+                                {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - in the container
+                            ],
+                        }
+                    ],
+                    "volumes": [
+                        {
+                            "name": "models",
+                            "persistentVolumeClaim": {"claimName": names.claim_name(model.key.name)},
+                        },
+                        {
+                            "name": "config",
+                            "configMap": {
+                                "name": names.config_map_name(model.key.name),
+                                "items": [{"key": key, "path": key}],
+                            },
+                        },
+                        {
+                            "name": "proof",
+                            "configMap": {
+                                "name": names.config_map_name(model.key.name),
+                                "items": [{"key": k, "path": k} for k in (VERSIONS_KEY, PROBE_KEY)],
+                            },
+                        },
+                        {"name": "tmp", "emptyDir": {}},
+                        # 64 MiB by default, of which 71 % were in use with 8 clients at batch 32.
+                        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+                    ],
+                },
+            },
+        },
+    }

@@ -1,0 +1,34 @@
+"""The Service that clients ask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipmodel_operator.models import names
+from clipmodel_operator.models.api import Endpoints
+from clipmodel_operator.models.clipmodel import ClipModel
+from clipmodel_operator.rendering.deployment import GRPC_PORT, HTTP_PORT, METRICS_PORT
+
+
+def render_service(model: ClipModel) -> dict[str, Any]:
+    ports = (("http", HTTP_PORT), ("grpc", GRPC_PORT), ("metrics", METRICS_PORT))
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": model.key.name,
+            "labels": names.labels(model.key.name, names.COMPONENT_SERVER),
+            "ownerReferences": [model.owner_reference],
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "selector": names.selector_labels(model.key.name),
+            "ports": [{"name": n, "port": p, "targetPort": n, "protocol": "TCP"} for n, p in ports],
+        },
+    }
+
+
+def endpoints(model: ClipModel) -> Endpoints:
+    """Give the addresses of the Service. Without the cluster's domain, which no pod needs."""
+    host = f"{model.key.name}.{model.key.namespace}.svc"
+    return Endpoints(http=f"{host}:{HTTP_PORT}", grpc=f"{host}:{GRPC_PORT}", metrics=f"{host}:{METRICS_PORT}")

@@ -1,0 +1,17 @@
+"""What the operator's administrator decides, as far as it shows in rendered objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: The production image (design.md: releases before 26.07 have known CVEs).
+DEFAULT_TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:26.09-py3"
+DEFAULT_SYNC_IMAGE = "ghcr.io/clipmodel/clipmodel-sync:0.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class RenderSettings:
+    """Images, where a ClipModel does not say."""
+
+    triton_image: str = DEFAULT_TRITON_IMAGE
+    sync_image: str = DEFAULT_SYNC_IMAGE

@@ -1,0 +1,123 @@
+"""The Job that fetches, checks and proves one version (docs/spec/sync.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipmodel_operator.models import names
+from clipmodel_operator.models.api import ModelVersion, Profile
+from clipmodel_operator.models.clipmodel import ClipModel
+from clipmodel_operator.rendering.canonical import content_hash
+from clipmodel_operator.rendering.pods import (
+    CONTAINER_SECURITY,
+    GPU_RESOURCE,
+    NO_TELEMETRY,
+    POD_SECURITY,
+    placement,
+)
+from clipmodel_operator.rendering.settings import RenderSettings
+
+CONTAINER = "sync"
+# Trying again cannot help on these (docs/spec/sync.md, exit codes).
+_FINAL_EXIT_CODES = [2, 10]
+# Kubernetes waits 10, 20, 40 s between pods; after that the operator's own slow retry takes over.
+_BACKOFF_LIMIT = 3
+# Six hours: 352 MB even at 20 kB/s. Without a limit a Job on a node that is gone would hang for ever.
+_ACTIVE_DEADLINE_S = 6 * 3600
+
+
+def render_sync_job(
+    model: ClipModel, version: ModelVersion, settings: RenderSettings, *, binds_volume: bool, node: str | None
+) -> dict[str, Any]:
+    """Render the Job of one version.
+
+    `binds_volume`: the claim has no volume yet. Such a Job asks for the GPU too, so that the volume lands where a GPU is.
+    `node`: where the claim is in use; a ReadWriteOnce volume can be mounted there only.
+    Neither is part of the Job's name: they say where it runs, not what it does.
+    """
+    tensors = model.tensors
+    claim, _, path = version.source.uri.removeprefix("pvc://").partition("/")
+    from_claim = claim if version.source.uri.startswith("pvc://") and path else None
+    gpu = {GPU_RESOURCE: 1} if model.spec.profile is Profile.GPU and binds_volume else {}
+    volumes: list[dict[str, Any]] = [
+        {"name": "volume", "persistentVolumeClaim": {"claimName": names.claim_name(model.key.name)}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    mounts: list[dict[str, Any]] = [{"name": "volume", "mountPath": "/volume"}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - in the container
+    if from_claim:
+        volumes.append({"name": "source", "persistentVolumeClaim": {"claimName": from_claim, "readOnly": True}})
+        mounts.append({"name": "source", "mountPath": f"/source/{from_claim}", "readOnly": True})
+    pod_spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": POD_SECURITY,
+        # Room to remove what is half fetched.
+        "terminationGracePeriodSeconds": 30,
+        **placement(model),
+        "containers": [
+            {
+                "name": CONTAINER,
+                "image": settings.sync_image,
+                "args": [
+                    "--volume=/volume",
+                    "--source-root=/source",
+                    "--report=/dev/termination-log",
+                    f"--model={model.model_name}",
+                    f"--version={version.version}",
+                    f"--uri={version.source.uri}",
+                    f"--sha256={version.source.sha256}",
+                    f"--input-name={tensors.input_name}",
+                    f"--image-size={tensors.image_size}",
+                    f"--output-name={tensors.output_name}",
+                    f"--dimension={tensors.dimension}",
+                ],
+                "env": NO_TELEMETRY,
+                # Loading ViT-B-32 takes about twice its 352 MB.
+                "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}},
+                "securityContext": CONTAINER_SECURITY,
+                "volumeMounts": mounts,
+            }
+        ],
+        "volumes": volumes,
+    }
+    work_hash = content_hash(pod_spec)
+    if gpu:
+        pod_spec["containers"][0]["resources"] = {"requests": {"cpu": "100m", "memory": "512Mi", **gpu}, "limits": gpu}
+    if node:
+        pod_spec["affinity"] = {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [
+                        {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+                    ]
+                }
+            }
+        }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": names.job_name(model.key.name, version=version.version, work_hash=work_hash),
+            "labels": names.labels(model.key.name, names.COMPONENT_SYNC),
+            "ownerReferences": [model.owner_reference],
+        },
+        "spec": {
+            "backoffLimit": _BACKOFF_LIMIT,
+            "activeDeadlineSeconds": _ACTIVE_DEADLINE_S,
+            "podFailurePolicy": {
+                "rules": [
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": _FINAL_EXIT_CODES},
+                    },
+                    # An evicted or drained pod is nobody's failure.
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                ]
+            },
+            "template": {
+                "metadata": {"labels": names.labels(model.key.name, names.COMPONENT_SYNC)},
+                "spec": pod_spec,
+            },
+        },
+    }

@@ -1,0 +1,105 @@
+"""Whether the model really embeds: ONNX Runtime (CPU) runs the golden images before Triton sees the file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from clipmodel_sync import golden
+from clipmodel_sync.errors import Reason, SyncError
+from clipmodel_sync.report import Proof
+from clipmodel_sync.request import Contract
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+# Relative to a vector's length. The same picture in other batches differs by about 1e-6 in FP32; a model that
+# mixes its batch differs by far more.
+BATCH_TOLERANCE: Final = 1e-3
+# Each picture alone, then both in a batch of another size, in other places and other company.
+MIXED_BATCH: Final = (1, 0, 0, 1, 0)
+# Left alone, ONNX Runtime takes a thread for each core of the node, whatever the container's share is. And one
+# number everywhere: how work is split changes last digits, and the same bytes should say the same.
+THREADS: Final = 2
+_LARGEST: Final = float(np.finfo(np.float16).max)
+
+
+def prove(path: Path, contract: Contract) -> Proof:
+    """Return the embeddings of the golden images.
+
+    Raises:
+        SyncError: ProofFailed.
+
+    """
+    session = _load(path)
+    images = golden.golden_images(contract.image_size)
+    alone = np.concatenate([_run(session, images[index : index + 1], contract) for index in range(golden.COUNT)])
+    _check_values(alone)
+    mixed = _run(session, images[list(MIXED_BATCH)], contract)
+    for row, index in zip(mixed, MIXED_BATCH, strict=True):
+        if not _is_near(row, alone[index]):
+            raise _failed(
+                "a picture's embedding depends on the others in its batch",
+                "export the model in evaluation mode",
+            )
+    return Proof(vectors=alone)
+
+
+def _check_values(vectors: golden.Floats) -> None:
+    if not np.isfinite(vectors).all():
+        raise _failed("an embedding holds values that are not finite", "export it again from sound weights")
+    if not vectors.any(axis=1).all():
+        raise _failed("an embedding is all zero", "export the model again from sound weights")
+    if _is_near(vectors[0], vectors[1]):
+        raise _failed("two different pictures get the same embedding", "export the model with its weights")
+    # The report and the golden check hold them as float16.
+    if np.abs(vectors).max() > _LARGEST:
+        raise _failed(f"an embedding holds values beyond float16's {_LARGEST:,.0f}", "scale it down in the graph")
+    if not all(golden.is_same_embedding(row.astype(np.float16), row) for row in vectors):
+        raise _failed("an embedding's values are too small for float16", "scale it up in the graph")
+
+
+def _load(path: Path) -> "onnxruntime.InferenceSession":
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common base
+        raise _failed(
+            "ONNX Runtime cannot load the model", "export it with standard operators", said=error, path=path
+        ) from error
+
+
+def _run(session: "onnxruntime.InferenceSession", images: golden.Floats, contract: Contract) -> golden.Floats:
+    try:
+        [found] = session.run([contract.output_name], {contract.input_name: images})
+    except Exception as error:
+        raise _failed(
+            f"ONNX Runtime cannot run the model on a batch of {len(images)}",
+            "export it with a batch of any size",
+            said=error,
+        ) from error
+    vectors: golden.Floats = np.asarray(found)
+    expected = (len(images), contract.dimension)
+    if vectors.shape != expected:
+        raise _failed(
+            f"the output's shape is {list(vectors.shape)}, expected {list(expected)}",
+            "correct spec.embedding or the export",
+        )
+    return vectors
+
+
+def _is_near(one: golden.Floats, other: golden.Floats) -> bool:
+    left, right = one.astype(np.float64), other.astype(np.float64)
+    # Written so that NaN is not near to anything.
+    return bool(np.linalg.norm(left - right) <= BATCH_TOLERANCE * np.linalg.norm(right))
+
+
+def _failed(found: str, advice: str, *, said: Exception | None = None, path: Path | None = None) -> SyncError:
+    words = str(said).strip() if said else ""
+    if path is not None:
+        words = words.replace(str(path), path.name)
+    return SyncError(Reason.PROOF_FAILED, f"{found}: {advice}." + (f" It says: {words}" if words else ""))

@@ -1,0 +1,145 @@
+"""From a request to a version on the volume: which steps, in which order, and which are done already.
+
+What is on the volume decides whether bytes are fetched; then they are inspected and proven; then they are put
+in place; then the state file says so. A run that is killed anywhere leaves what the next run understands.
+"""
+
+import json
+import logging
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+from clipmodel_sync import volume
+from clipmodel_sync.errors import Reason, SyncError
+from clipmodel_sync.fetch import FetchOptions, fetch
+from clipmodel_sync.inspection import inspect
+from clipmodel_sync.proof import prove
+from clipmodel_sync.report import Proof, render_success
+from clipmodel_sync.request import Request
+from clipmodel_sync.sources import parse_source
+from clipmodel_sync.volume import Layout, Staging
+
+log = logging.getLogger(__name__)
+
+# A Job that was replaced has 30 s to end.
+LOCK_PATIENCE_SECONDS = 40.0
+
+
+class _State(Enum):
+    """What `.state/N.json` says about the wanted digest."""
+
+    ABSENT = auto()
+    UNREADABLE = auto()
+    WANTED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """The wanted bytes, wherever they are now."""
+
+    path: Path
+    size_bytes: int
+    in_place: bool
+
+
+def sync(request: Request, *, fetch_options: FetchOptions, lock_patience_seconds: float = LOCK_PATIENCE_SECONDS) -> str:
+    """Bring the version onto the volume and return its report.
+
+    Raises:
+        SyncError: with the reason for the user.
+
+    """
+    layout = Layout(root=request.volume, model=request.model, version=request.version)
+    with (
+        volume.translate_errors(),
+        volume.locked(layout, patience_seconds=lock_patience_seconds, sleep=fetch_options.sleep),
+        volume.staged(layout) as staging,
+    ):
+        present = _find(request, layout, staging) or _fetch(request, staging, fetch_options)
+        proof = _inspect_and_prove(request, present)
+        report = render_success(
+            version=request.version,
+            sha256=request.sha256,
+            size_bytes=present.size_bytes,
+            contract=request.contract,
+            proof=proof,
+        )
+        if present.in_place:
+            volume.prepare_repository(layout)
+        else:
+            volume.publish(layout, staging)
+        volume.publish_candidate(layout, staging)
+        volume.write_state(layout, report)
+    log.info("version %s is on the volume: %s", request.version, layout.version_file)
+    return report
+
+
+def _find(request: Request, layout: Layout, staging: Staging) -> _Present | None:
+    """Return the wanted version if the volume has it; remove what an interrupted run left of another."""
+    state = _read_state(request, layout)
+    found = volume.digest_file(layout.version_file)
+    if found is not None and found[0] == request.sha256:
+        log.info("version %s is on the volume with the wanted digest: nothing to fetch", request.version)
+        return _Present(path=layout.version_file, size_bytes=found[1], in_place=True)
+    match state:
+        case _State.WANTED:
+            # Damaged or lost after it was synced: `publish` exchanges it, once the right bytes are there.
+            log.warning("version %s was synced, but its file is gone or damaged: fetching it again", request.version)
+        case _State.UNREADABLE if found is not None:
+            raise _immutable(request, found[0])
+        case _State.UNREADABLE | _State.ABSENT:
+            volume.remove_version(layout.version_directory, staging)
+            volume.remove_version(layout.candidate_directory, staging)
+    return None
+
+
+def _read_state(request: Request, layout: Layout) -> _State:
+    text = volume.read_state(layout)
+    if text is None:
+        return _State.ABSENT
+    try:
+        recorded = json.loads(text)["sha256"]
+    except (ValueError, LookupError, TypeError):
+        # No interrupted run leaves that. Nothing is removed on the word of a broken file.
+        return _State.UNREADABLE
+    if recorded != request.sha256:
+        raise _immutable(request, recorded)
+    return _State.WANTED
+
+
+def _immutable(request: Request, found: object) -> SyncError:
+    return SyncError(
+        Reason.VERSION_IMMUTABLE,
+        f"the volume holds version {request.version} with sha256 {found}, the spec says {request.sha256}."
+        " A version's bytes never change: give the new ones a new number.",
+    )
+
+
+def _fetch(request: Request, staging: Staging, options: FetchOptions) -> _Present:
+    source = parse_source(request.uri, source_root=request.source_root)
+    file = volume.StagedFile(staging.file)
+    try:
+        was_put_together = fetch(source, file=file, root=request.volume, options=options)
+        if was_put_together and file.sha256 != request.sha256:
+            # The server may have sent parts of two different files: ask once more, for all of it.
+            file.restart()
+            fetch(source, file=file, root=request.volume, options=options)
+        if file.sha256 != request.sha256:
+            raise SyncError(
+                Reason.DIGEST_MISMATCH,
+                f"sha256 is {file.sha256} ({file.size_bytes} bytes), the spec says {request.sha256}."
+                " Correct the spec's sha256 if the file is right, else its uri.",
+            )
+        with volume.translate_errors(needed_bytes=file.size_bytes):
+            file.finish()
+        return _Present(path=staging.file, size_bytes=file.size_bytes, in_place=False)
+    finally:
+        file.close()
+
+
+def _inspect_and_prove(request: Request, present: _Present) -> Proof:
+    log.info("checking the model's tensors")
+    inspect(present.path, request.contract)
+    log.info("embedding the golden images with ONNX Runtime")
+    return prove(present.path, request.contract)
