@@ -15,7 +15,7 @@ TEST_CLUSTER := clipmodel-test
 ARGS :=
 
 RUN := .venv/bin/
-CRD := crds/clipmodels.clipmodel.dev.yaml
+CRD := crds/clipmodel.dev_clipmodels.yaml
 SHELL_SCRIPTS := $(wildcard hack/*.sh tests/kind/*.sh requirements/*.sh) tests/kind/runc-capped tests/kind/node/entrypoint tests/kind/node/iptables tests/kind/node/kubelet-cgroups .ci/run
 
 ##@ Every day
@@ -27,6 +27,7 @@ help: ## this list
 
 # .made is touched by the script, which compares contents: a checkout that only changes times costs nothing.
 setup: .venv/.made ## .venv with the `clipmodel` command and everything that the checks and tests need
+	@: # said by the script
 .venv/.made: hack/setup.sh hack/uv.txt pyproject.toml requirements/dev.txt requirements/build.txt
 	@hack/setup.sh
 
@@ -41,10 +42,10 @@ lint: setup ## ruff: lint and format
 	$(RUN)ruff format --check .
 
 type: setup ## mypy, strict
-	$(RUN)mypy operator export tests demo hack
+	$(RUN)mypy operator export tests demo
 
 imports: setup ## import-linter: imports only point down (.importlinter)
-	$(RUN)lint-imports
+	$(RUN)lint-imports --no-logo
 
 crds-check: setup ## is crds/ what the models say?
 	@$(RUN)clipmodel crd | diff -u $(CRD) - || { echo "$(CRD) is stale: make crds" >&2; exit 1; }
@@ -58,7 +59,7 @@ test: setup ## every check and test, with cluster and images, in one summary
 	@hack/test.sh $(ARGS)
 
 test-fast: setup ## what needs neither cluster, Docker nor torch, in less than a minute
-	@PYTHONPATH=hack $(RUN)pytest -p pytest_parts --ignore=tests/check -m "not cluster and not triton and not export" $(ARGS)
+	@PYTHONPATH=tests $(RUN)pytest -p support.pytest_parts --ignore=tests/check -m "not cluster and not triton and not export" $(ARGS)
 
 cluster-test: setup ## only what needs a cluster or the images
 	@hack/test.sh -m "cluster or triton" $(ARGS)

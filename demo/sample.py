@@ -74,19 +74,19 @@ class Progress:
     def update(self, resource: dict[str, Any]) -> list[str]:
         """Take in the resource; give a line for each condition that changed."""
         status = resource.get("status", {})
+        now = {
+            condition["type"]: (condition["status"], condition.get("reason", ""), condition.get("message", ""))
+            for condition in status.get("conditions", [])
+        }
+        lines = [
+            f"{kind}={words[0]} {words[1]}: {words[2]}" for kind, words in now.items() if self._told.get(kind) != words
+        ]
+        self._told = now
         # A status that is about an earlier spec says nothing about this one.
-        if status.get("observedGeneration") != resource["metadata"]["generation"]:
-            self.ready, self.stalled = False, ""
-        lines = []
-        for condition in status.get("conditions", []):
-            kind = condition["type"]
-            words = (condition["status"], condition.get("reason", ""), condition.get("message", ""))
-            if self._told.get(kind) != words:
-                self._told[kind] = words
-                lines.append(f"{kind}={words[0]} {words[1]}: {words[2]}")
-        if status.get("observedGeneration") == resource["metadata"]["generation"]:
-            self.ready = self._told.get("Ready", ("",))[0] == "True"
-            self.stalled = self._told["Stalled"][2] if self._told.get("Stalled", ("",))[0] == "True" else ""
+        current = now if status.get("observedGeneration") == resource["metadata"]["generation"] else {}
+        self.ready = current.get("Ready", ("",))[0] == "True"
+        stalled, _, message = current.get("Stalled", ("", "", ""))
+        self.stalled = message if stalled == "True" else ""
         return lines
 
 

@@ -33,7 +33,7 @@ def embed(narrator: Narrator, kubectl: Kubectl) -> None:
     ]
     narrator.announce("embedding two photographs through the Service")
     narrator.plain(f"$ clipmodel {command.typed(arguments)}")
-    code = command.run_in_foreground([*_clipmodel(), *arguments])
+    code = command.run_in_foreground([sys.executable, "-m", "clipmodel_operator", *arguments])
     if code == _OVER_TOLERANCE:
         raise DemoError(
             "What is served differs from ONNX Runtime on the same file.",
@@ -55,7 +55,7 @@ def conclude(narrator: Narrator, kubectl: Kubectl, *, name: str, model: Model) -
     narrator.plain(
         f"""
 To try next, in this checkout:
-  export KUBECONFIG={kubectl.kubeconfig} PATH={settings.kind_cache() / "bin"}:$PATH
+  export KUBECONFIG={kubectl.kubeconfig} PATH={Path(sys.executable).parent}:{settings.kind_cache() / "bin"}:$PATH
   kubectl {here} describe clipmodel {settings.CLIPMODEL}     # what the operator says
   kubectl {here} get deployment,service,pvc,job,configmap  # what it made
   kubectl {here} edit clipmodel {settings.CLIPMODEL}         # change the delay, or spoil the sha256
@@ -65,10 +65,3 @@ To try next, in this checkout:
     if model.random_weights:
         narrator.plain()
         narrator.plain(RANDOM_WEIGHTS_NOTE, style="yellow")
-
-
-def _clipmodel() -> list[str]:
-    """Give the user's own command where it is installed beside this interpreter, else the client's module."""
-    program = Path(sys.executable).parent / "clipmodel"
-    # The project's client alone is the same `embed`.
-    return [str(program)] if program.exists() else [sys.executable, "-m", "clipmodel_client"]

@@ -1,6 +1,6 @@
 #!/bin/bash
 # test.sh [PYTEST ARGUMENTS]: every test in one pytest run. Cluster and images come up beside it, while the tests run that need
-# neither; pytest_parts.py makes the first one that does wait for them, and prints the seconds of each part.
+# neither; tests/support/pytest_parts.py makes the first one that does wait for them, and prints the seconds of each part.
 #   CLIPMODEL_TEST_KUBECONFIG=file  uses that cluster in place of kind's. Its nodes must get the images: either push them,
 #                                   CLIPMODEL_IMAGE_PREFIX=registry/path/, or say where they are, CLIPMODEL_{OPERATOR,SYNC,TRITON,MODEL_SERVER}_IMAGE
 set -euo pipefail
@@ -44,4 +44,4 @@ job=$!
 set +m
 trap '[ -e "$ended" ] || kill -- -$job 2>/dev/null || true' EXIT
 
-PYTHONPATH=hack CLIPMODEL_TEST_ENDED=$ended CLIPMODEL_TEST_LOG=$log .venv/bin/pytest -p pytest_parts "$@"
+PYTHONPATH=tests CLIPMODEL_TEST_ENDED=$ended CLIPMODEL_TEST_LOG=$log .venv/bin/pytest -p support.pytest_parts "$@"

@@ -5,6 +5,7 @@ What can be refused is refused early: nobody waits for a download to hear that t
 
 import importlib
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -15,6 +16,7 @@ from clipmodel_export.errors import MissingExtraError, OutputError
 from clipmodel_export.model import (
     ARCHITECTURE_KEY,
     WEIGHTS_KEY,
+    CheckpointFile,
     CheckResult,
     Exported,
     ExportRequest,
@@ -22,6 +24,7 @@ from clipmodel_export.model import (
     render_metadata,
     render_origin,
 )
+from clipmodel_export.weights import require_file, resolve_weights
 from clipmodel_export.writing import commit, compute_sha256, output_exists, staged
 
 
@@ -48,13 +51,12 @@ def run_export(request: ExportRequest, reporter: Reporter) -> Exported:
         ExportError: of the kind that says what the user does next.
 
     """
+    _refuse_early(request)
     with reporter.step("Loading PyTorch and OpenCLIP"):
-        _require_place(request)
         _require_libraries(request)
         from clipmodel_export.convert import convert_tower
         from clipmodel_export.tower import load_tower
         from clipmodel_export.verify import IN_TOTAL, require_passed, verify_model
-        from clipmodel_export.weights import resolve_weights
 
     if isinstance(request.weights, RandomWeights):
         resolved = resolve_weights(request)
@@ -114,11 +116,19 @@ def quiet_libraries() -> Iterator[None]:
         logging.disable(before)
 
 
-def _require_place(request: ExportRequest) -> None:
+def _refuse_early(request: ExportRequest) -> None:
     """Refuse now what would be refused in the end."""
+    if isinstance(request.weights, CheckpointFile):
+        require_file(request.weights.path)
     output = request.output
     if output.is_dir():
         raise OutputError(f"{output} is a folder.", advice=f"Name the file too: --output {output / 'model.onnx'}")
+    existing_parent = next(parent for parent in output.absolute().parents if parent.exists())
+    if not (existing_parent.is_dir() and os.access(existing_parent, os.W_OK | os.X_OK)):
+        raise OutputError(
+            f"{output} cannot be written: {existing_parent} is no folder that you can write.",
+            advice="Name a place that you can write with --output.",
+        )
     if not output.exists() or request.force:
         return
     found = _read_metadata(output)

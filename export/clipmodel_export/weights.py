@@ -66,11 +66,7 @@ def resolve_weights(request: ExportRequest) -> ResolvedWeights:
             )
             checkpoint = _download(request.architecture, tag, entry)
         case CheckpointFile(path):
-            if not path.is_file():
-                raise CheckpointError(
-                    f"{path} is not a file.",
-                    advice="Give --pretrained an existing checkpoint, or one of OpenCLIP's tags.",
-                )
+            require_file(path)
             tags = _list_tags(request.architecture)
             activation = decide_for_file(
                 path.absolute(),
@@ -90,6 +86,22 @@ def resolve_weights(request: ExportRequest) -> ResolvedWeights:
         std=std,
         checkpoint_sha256=compute_sha256(checkpoint),
     )
+
+
+def require_file(path: Path) -> None:
+    """Refuse a checkpoint that is not there.
+
+    Raises:
+        CheckpointError: there is no such file, or it may not be read.
+
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is not a file.",
+            advice="Give --pretrained an existing checkpoint, or one of OpenCLIP's tags.",
+        )
+    if not os.access(path, os.R_OK):
+        raise CheckpointError(f"{path} may not be read.", advice="Make it readable for yourself (chmod u+r).")
 
 
 def is_torchscript(path: Path) -> bool:

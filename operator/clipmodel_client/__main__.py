@@ -4,5 +4,8 @@ import typer
 
 from clipmodel_client.cli import embed
 
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+app.command()(embed)
+
 if __name__ == "__main__":
-    typer.run(embed)
+    app()

@@ -46,10 +46,8 @@ _TIMEOUT_S = 30.0
 _TOLERANCE = 1e-5
 
 
-def embed(  # noqa: PLR0917 - typer calls it by name
-    photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTO...", help="Image files: JPEG, PNG, WebP, GIF, TIFF …")
-    ],
+def embed(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Image files: JPEG, PNG, WebP, GIF, TIFF …")],
     clip: Annotated[
         str | None,
         typer.Option("--clip", metavar="NAME", help="A ClipModel; reached by kubectl port-forward."),
@@ -57,12 +55,8 @@ def embed(  # noqa: PLR0917 - typer calls it by name
     namespace: Annotated[
         str | None, typer.Option("--namespace", "-n", help="Its namespace (default: the context's).")
     ] = None,
-    context: Annotated[
-        str | None, typer.Option("--context", metavar="CTX", help="The kubeconfig context.")
-    ] = None,
-    kubeconfig: Annotated[
-        Path | None, typer.Option("--kubeconfig", metavar="F", help="The kubeconfig file.")
-    ] = None,
+    context: Annotated[str | None, typer.Option("--context", metavar="CTX", help="The kubeconfig context.")] = None,
+    kubeconfig: Annotated[Path | None, typer.Option("--kubeconfig", metavar="F", help="The kubeconfig file.")] = None,
     url: Annotated[
         str | None,
         typer.Option("--url", metavar="HOST:PORT", help="A Triton server's address, instead of --clip."),
@@ -79,18 +73,14 @@ def embed(  # noqa: PLR0917 - typer calls it by name
     ] = None,
     compare: Annotated[
         Path | None,
-        typer.Option(
-            "--compare", metavar="MODEL.onnx", help="Run ONNX Runtime directly on this file and compare."
-        ),
+        typer.Option("--compare", metavar="MODEL.onnx", help="Run ONNX Runtime directly on this file and compare."),
     ] = None,
     tolerance: Annotated[
         float,
         typer.Option("--tolerance", min=0.0, help="Largest absolute difference that --compare accepts."),
     ] = _TOLERANCE,
-    output: Annotated[
-        Output, typer.Option("--output", "-o", help="What standard output carries.")
-    ] = Output.TABLE,
-    normalise: Annotated[  # noqa: FBT002 - typer calls it by name
+    output: Annotated[Output, typer.Option("--output", "-o", help="What standard output carries.")] = Output.TABLE,
+    normalise: Annotated[
         bool, typer.Option("--normalise/--raw", help="Vectors of length 1, or as the model gives them.")
     ] = True,
     timeout: Annotated[
@@ -106,30 +96,29 @@ def embed(  # noqa: PLR0917 - typer calls it by name
     or to a server's address, and shows each embedding's dimension, norm and
     first values, and how alike the photographs are.
 
-    \b
-    Examples:
-      The ClipModel openclip-vit-b32 in the current context:
-        clipmodel embed cat.jpg cup.jpg --clip openclip-vit-b32 -n demo
+    A ClipModel in the current context:
+    ```
+    clipmodel embed cat.jpg cup.jpg --clip openclip-vit-b32 -n demo
+    ```
 
-    \b
-      A server on this machine, over HTTP:
-        clipmodel embed cat.jpg --url localhost:8000 --protocol http
+    A server on this machine, over HTTP:
+    ```
+    clipmodel embed cat.jpg --url localhost:8000 --protocol http
+    ```
 
-    \b
-      Is what is served what is in the file?
-        clipmodel embed cat.jpg --clip openclip-vit-b32 --compare model.onnx
+    Is what is served what is in the file?
+    ```
+    clipmodel embed cat.jpg --clip openclip-vit-b32 --compare model.onnx
+    ```
 
-    \b
-      Vectors for a program, as the model gives them:
-        clipmodel embed *.jpg --url localhost:8001 --raw -o npy > all.npy
+    Vectors for a program, as the model gives them:
+    ```
+    clipmodel embed *.jpg --url localhost:8001 --raw -o npy > all.npy
+    ```
 
-    \b
-    Exit codes:
-      0 done                2 wrong usage         3 nobody answers
-      4 timeout             5 no such ClipModel, Service or model
-      6 refused             7 not a usable image  8 not an embedding
-      9 over the tolerance of --compare           10 program missing
-    """  # noqa: D301 - \b keeps the paragraph as it is written
+    Exit codes: 0 done, 2 wrong usage, 3 nobody answers, 4 timeout, 5 no such ClipModel, Service or model,
+    6 refused, 7 not a usable image, 8 not an embedding, 9 over the tolerance of --compare, 10 program missing.
+    """
     try:
         target = _Target(
             clip=clip,
@@ -139,9 +128,7 @@ def embed(  # noqa: PLR0917 - typer calls it by name
             model=model,
         )
         if output is Output.NPY and sys.stdout.isatty():
-            raise UsageError(
-                "--output npy is binary.", advice="Send it to a file: … --output npy > vectors.npy"
-            )
+            raise UsageError("--output npy is binary.", advice="Send it to a file: … --output npy > vectors.npy")
         result = _run(
             target=target,
             photos=photos,

@@ -37,9 +37,7 @@ def get_served(cluster: Cluster, name: str) -> Served:
 def parse_served(resource: dict[str, Any]) -> Served:
     """Read what a client needs; defaults are those of the API."""
     spec, name = resource.get("spec", {}), resource["metadata"]["name"]
-    conditions = {
-        condition["type"]: condition for condition in resource.get("status", {}).get("conditions", [])
-    }
+    conditions = {condition["type"]: condition for condition in resource.get("status", {}).get("conditions", [])}
     ready = conditions.get("Ready", {})
     not_ready = None
     if ready.get("status") != "True":

@@ -113,9 +113,7 @@ class DirectModel:
 
         """
         try:
-            vectors: NDArray[np.float32] = self._session.run(
-                None, {self._session.get_inputs()[0].name: images}
-            )[0]
+            vectors: NDArray[np.float32] = self._session.run(None, {self._session.get_inputs()[0].name: images})[0]
         except Exception as error:  # its exceptions have no base but Exception
             raise UsageError(
                 f"--compare: ONNX Runtime cannot run the file: {' '.join(str(error).split())[:200]}.",

@@ -34,6 +34,7 @@ DEFAULT_TIMEOUT_S = 30.0  # a batch of 32 takes about 4 s on two CPU cores, and 
 
 _IMAGE_RANK = 4
 _EMBEDDING_RANK = 2
+_HTTP_LIBRARIES = ("gevent", "geventhttpclient", "_parser", "rapidjson")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -104,9 +105,7 @@ class Embedder:
 
         """
         if self._signature is None:
-            metadata = self._call(
-                lambda: self._client.get_model_metadata(self._model, **self._metadata_options())
-            )
+            metadata = self._call(lambda: self._client.get_model_metadata(self._model, **self._metadata_options()))
             self._signature = parse_signature(metadata, model=self._model)
         return self._signature
 
@@ -146,7 +145,7 @@ class Embedder:
             model=self._model,
         )
 
-    def _connect(self) -> Any:  # noqa: ANN401 - tritonclient has no types
+    def _connect(self) -> Any:
         if self._protocol is Protocol.HTTP:
             # No request of ours takes longer than this between two bytes.
             return self._library.InferenceServerClient(
@@ -164,7 +163,7 @@ class Embedder:
     def _infer_options(self) -> dict[str, Any]:
         return {} if self._protocol is Protocol.HTTP else {"client_timeout": self._timeout_s}
 
-    def _call(self, request: Any) -> Any:  # noqa: ANN401 - tritonclient has no types
+    def _call(self, request: Any) -> Any:
         from tritonclient.utils import InferenceServerException
 
         try:
@@ -176,8 +175,9 @@ class Embedder:
         except OSError as error:  # refused, reset, no such host
             raise self._nobody(str(error)) from error
         except Exception as error:
-            # These two libraries' exceptions share no base; anything else is a bug and keeps its traceback.
-            if type(error).__module__.partition(".")[0] in ("gevent", "geventhttpclient"):
+            # These libraries' exceptions share no base; anything else is a bug and keeps its traceback. An
+            # answer that is not HTTP or not JSON is no Triton server's: a wrong port, or a proxy's page.
+            if type(error).__module__.partition(".")[0] in _HTTP_LIBRARIES:
                 raise self._nobody(f"{type(error).__name__}: {error}") from error
             raise
 
@@ -205,16 +205,19 @@ class Embedder:
                 f"{self._model} takes batches of at most {limit[1]} images.",
                 advice=f"Pass --batch-size {limit[1]}.",
             )
-        other = "http" if self._protocol is Protocol.GRPC else "grpc"
         return RejectedError(
             f"{self._model} at {self._address} answered {code or 'with an error'}: {_short(message)}.",
-            advice=f"If it is the server's {other} port, pass --protocol {other}; else look at its log.",
+            advice="Look at the server's log.",
         )
 
     def _nobody(self, detail: str) -> UnreachableError:
+        here, there = (8001, "http port 8000")
+        if self._protocol is Protocol.HTTP:
+            here, there = (8000, "grpc port 8001")
         return UnreachableError(
             f"No Triton server answers {self._protocol} at {self._address}: {_short(detail)}.",
-            advice="Check the address (gRPC: usually port 8001, HTTP: 8000) and that the pod is ready.",
+            advice=f"Check the address ({self._protocol} is usually port {here}; is this the {there}? "
+            "then pass the other --protocol) and that the pod is ready.",
         )
 
     def _too_late(self) -> RequestTimeoutError:
@@ -250,11 +253,9 @@ def parse_signature(metadata: dict[str, Any], *, model: str) -> Signature:
     inputs, outputs = metadata.get("inputs", []), metadata.get("outputs", [])
     # gRPC gives 64-bit numbers as strings in JSON
     shapes = [[int(number) for number in tensor.get("shape", [])] for tensor in (*inputs, *outputs)]
-    if len(inputs) == len(outputs) == 1 and all(
-        tensor["datatype"] == "FP32" for tensor in (*inputs, *outputs)
-    ):
+    if len(inputs) == len(outputs) == 1 and all(tensor["datatype"] == "FP32" for tensor in (*inputs, *outputs)):
         image, embedding = shapes
-        is_image = len(image) == _IMAGE_RANK and image[1] == 3 and image[2] == image[3] > 0  # noqa: PLR2004 - RGB
+        is_image = len(image) == _IMAGE_RANK and image[1] == 3 and image[2] == image[3] > 0
         if is_image and len(embedding) == _EMBEDDING_RANK and embedding[1] > 0:
             return Signature(inputs[0]["name"], image[2], outputs[0]["name"], embedding[1])
     found = ", ".join(
@@ -277,14 +278,10 @@ def check_embeddings(
     """
     import numpy as np
 
-    advice = (
-        "Do not store it. Check the model with clipmodel embed --compare MODEL.onnx, and the server's log."
-    )
+    advice = "Do not store it. Check the model with clipmodel embed --compare MODEL.onnx, and the server's log."
     if vectors is None or vectors.shape != (count, dimension):
         found = "nothing" if vectors is None else str(list(vectors.shape))
-        raise EmbeddingError(
-            f"{model} gave {found} for {count} image(s), not [{count}, {dimension}].", advice=advice
-        )
+        raise EmbeddingError(f"{model} gave {found} for {count} image(s), not [{count}, {dimension}].", advice=advice)
     if not np.isfinite(vectors).all():
         raise EmbeddingError(f"{model} gave an embedding with values that are not finite.", advice=advice)
     if not vectors.any(axis=1).all():
@@ -321,7 +318,7 @@ def cosines(vectors: "NDArray[np.float32]") -> "NDArray[np.float64]":
     return matrix
 
 
-def _import_tritonclient(protocol: Protocol) -> Any:  # noqa: ANN401 - tritonclient has no types
+def _import_tritonclient(protocol: Protocol) -> Any:
     # gRPC's C core logs to stderr about each refused connection, above our own message.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:

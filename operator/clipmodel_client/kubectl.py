@@ -4,6 +4,7 @@ The user's own kubectl is used, and not a Kubernetes library: it knows the user'
 and proxies, and its errors are those that the user finds explained elsewhere.
 """
 
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from clipmodel_client.errors import (
 )
 
 TIMEOUT_S = 30.0
+
+_PREFIX = re.compile(r"^(Error from server \(\w+\)|error|Error): ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def missing() -> MissingProgramError:
 def translate(stderr: str, *, command: Sequence[str]) -> ClientError:
     """Find out from kubectl's words what the user can do."""
     line = _last_line(stderr)
-    text = line.lower()
+    text = stderr.lower()
     if "doesn't have a resource type" in text:
         return NotFoundError(
             "The cluster does not know the kind ClipModel.",
@@ -96,18 +99,10 @@ def translate(stderr: str, *, command: Sequence[str]) -> ClientError:
         "eof",
     )
     if any(word in text for word in unreachable):
-        return UnreachableError(
-            f"{line}.", advice="Check that the cluster runs, and --context: kubectl cluster-info"
-        )
-    return RejectedError(
-        f"kubectl failed: {line}.", advice=f"Run it by hand to see more: {' '.join(command)}"
-    )
+        return UnreachableError(f"{line}.", advice="Check that the cluster runs, and --context: kubectl cluster-info")
+    return RejectedError(f"kubectl failed: {line}.", advice=f"Run it by hand to see more: {' '.join(command)}")
 
 
 def _last_line(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    return (
-        lines[-1].removeprefix("Error from server ").removeprefix("error: ").rstrip(".")
-        if lines
-        else "no message"
-    )
+    return _PREFIX.sub("", lines[-1]).rstrip(".") if lines else "no message"

@@ -24,9 +24,7 @@ _FORWARDING = re.compile(r"Forwarding from (127\.0\.0\.1|\[::1\]):(\d+) ->")
 
 
 @contextmanager
-def port_forward(
-    cluster: Cluster, *, service: str, port: int, deadline_s: float = DEADLINE_S
-) -> Iterator[str]:
+def port_forward(cluster: Cluster, *, service: str, port: int, deadline_s: float = DEADLINE_S) -> Iterator[str]:
     """Give HOST:PORT on this machine that leads to the Service's port.
 
     Raises:

@@ -140,23 +140,23 @@ def _open(source: HttpSource, *, headers: dict[str, str], options: FetchOptions)
             return _Answer(manager, response)
         response.close()
         manager.clear()
-        url = urljoin(url, location)
-        if not _is_web(url):
-            raise SyncError(
-                Reason.SOURCE_REJECTED,
-                f"{source.shown} redirects to what is not http or https: name the file itself.",
-            )
+        url = _target(source, url, location)
     raise SyncError(
         Reason.SOURCE_REJECTED,
         f"{source.shown} redirects more than {MAX_REDIRECTS} times: name the file itself.",
     )
 
 
-def _is_web(url: str) -> bool:
-    with suppress(ValueError):
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
-    return False
+def _target(source: HttpSource, url: str, location: str) -> str:
+    with suppress(ValueError):  # what cannot be understood
+        target = urljoin(url, location)
+        parts = urlsplit(target)
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return target
+    raise SyncError(
+        Reason.SOURCE_REJECTED,
+        f"{source.shown} redirects to what is not http or https: name the file itself.",
+    )
 
 
 def _pool(url: str, options: FetchOptions) -> urllib3.PoolManager:

@@ -22,7 +22,7 @@ if ! go_fits; then
     exit 0
   fi
   wanted=${only:-"the node image"}
-  die "Go $GO_MINIMUM or newer is needed to build $wanted, found: $(go version 2>&1 || true)
+  die "Go $GO_MINIMUM or newer is needed to build $wanted, found: $(go version 2>/dev/null || echo none)
 Get it, as root:  curl --location https://go.dev/dl/go$GO_ADVISED.linux-$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/').tar.gz | tar -C /usr/local -xz
 and run this again (/usr/local/go/bin is found without being in PATH)."
 fi

@@ -91,53 +91,54 @@ def build_tiny_onnx(
     kernel = image_size // GRID
     side = (image_size - kernel) // kernel + 1
     features = 3 * side * side
+    # Names inside begin with tiny_, so that no input or output name can collide with one.
     constants = [
-        numpy_helper.from_array(np.float32(0.5).reshape(()), "middle"),
-        numpy_helper.from_array(_weights(seed, features, dimension), "weight"),
-        numpy_helper.from_array(_weights(seed + 1_000_003, 1, dimension)[0] * np.float32(0.05), "bias"),
+        numpy_helper.from_array(np.float32(0.5).reshape(()), "tiny_middle"),
+        numpy_helper.from_array(_weights(seed, features, dimension), "tiny_weight"),
+        numpy_helper.from_array(_weights(seed + 1_000_003, 1, dimension)[0] * np.float32(0.05), "tiny_bias"),
     ]
     nodes = [
-        helper.make_node("Cast", [input_name], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["pixels", "middle"], ["centred"]),
+        helper.make_node("Cast", [input_name], ["tiny_pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["tiny_pixels", "tiny_middle"], ["tiny_centred"]),
         helper.make_node(
-            "AveragePool", ["centred"], ["pooled"], kernel_shape=[kernel, kernel], strides=[kernel, kernel]
+            "AveragePool", ["tiny_centred"], ["tiny_pooled"], kernel_shape=[kernel, kernel], strides=[kernel, kernel]
         ),
-        helper.make_node("Flatten", ["pooled"], ["features"], axis=1),
-        helper.make_node("Gemm", ["features", "weight", "bias"], ["vector"]),
+        helper.make_node("Flatten", ["tiny_pooled"], ["tiny_features"], axis=1),
+        helper.make_node("Gemm", ["tiny_features", "tiny_weight", "tiny_bias"], ["tiny_vector"]),
     ]
     domains = [helper.make_opsetid("", OPSET)]
     match fault:
         case Fault.NONE:
-            result = "vector"
+            result = "tiny_vector"
         case Fault.BATCH_DEPENDENT:
             nodes += [
-                helper.make_node("ReduceMean", ["vector"], ["batch_mean"], axes=[0], keepdims=1),
-                helper.make_node("Add", ["vector", "batch_mean"], ["mixed"]),
+                helper.make_node("ReduceMean", ["tiny_vector"], ["tiny_batch_mean"], axes=[0], keepdims=1),
+                helper.make_node("Add", ["tiny_vector", "tiny_batch_mean"], ["tiny_mixed"]),
             ]
-            result = "mixed"
+            result = "tiny_mixed"
         case Fault.NAN:
             nodes += [
-                helper.make_node("Abs", ["vector"], ["positive"]),
-                helper.make_node("Sub", ["minus_one", "positive"], ["negative"]),
-                helper.make_node("Sqrt", ["negative"], ["not_a_number"]),
+                helper.make_node("Abs", ["tiny_vector"], ["tiny_positive"]),
+                helper.make_node("Sub", ["tiny_minus_one", "tiny_positive"], ["tiny_negative"]),
+                helper.make_node("Sqrt", ["tiny_negative"], ["tiny_not_a_number"]),
             ]
-            constants.append(numpy_helper.from_array(np.float32(-1).reshape(()), "minus_one"))
-            result = "not_a_number"
+            constants.append(numpy_helper.from_array(np.float32(-1).reshape(()), "tiny_minus_one"))
+            result = "tiny_not_a_number"
         case Fault.ZERO:
             result = _scaled(nodes, constants, 0.0)
         case Fault.CONSTANT:
-            nodes.append(helper.make_node("Add", [_scaled(nodes, constants, 0.0), "bias"], ["constant"]))
-            result = "constant"
+            nodes.append(helper.make_node("Add", [_scaled(nodes, constants, 0.0), "tiny_bias"], ["tiny_constant"]))
+            result = "tiny_constant"
         case Fault.OVERFLOW:
             result = _scaled(nodes, constants, 1e6)
         case Fault.UNKNOWN_OPERATOR:
-            nodes.append(helper.make_node("Imaginary", ["vector"], ["imagined"], domain="example.invalid"))
+            nodes.append(helper.make_node("Imaginary", ["tiny_vector"], ["tiny_imagined"], domain="example.invalid"))
             domains.append(helper.make_opsetid("example.invalid", 1))
-            result = "imagined"
+            result = "tiny_imagined"
     nodes.append(helper.make_node("Cast", [result], [output_name], to=output_dtype.value))
     outputs = [helper.make_tensor_value_info(output_name, output_dtype.value, [batch, dimension])]
     if extra_output is not None:
-        nodes.append(helper.make_node("Identity", ["features"], [extra_output]))
+        nodes.append(helper.make_node("Identity", ["tiny_features"], [extra_output]))
         outputs.append(helper.make_tensor_value_info(extra_output, TensorProto.FLOAT, [batch, features]))
     graph = helper.make_graph(
         nodes,
@@ -146,9 +147,7 @@ def build_tiny_onnx(
         outputs,
         initializer=constants,
     )
-    model = helper.make_model(
-        graph, opset_imports=domains, ir_version=IR_VERSION, producer_name="clipmodel-tests"
-    )
+    model = helper.make_model(graph, opset_imports=domains, ir_version=IR_VERSION, producer_name="clipmodel-tests")
     helper.set_model_props(model, {"clipmodel.weights": f"tiny seed={seed}"})
     onnx.checker.check_model(model)
     serialized: bytes = model.SerializeToString(deterministic=True)
@@ -172,6 +171,6 @@ def _weights(seed: int, rows: int, columns: int) -> npt.NDArray[np.float32]:
 
 def _scaled(nodes: list[onnx.NodeProto], constants: list[TensorProto], factor: float) -> str:
     """Append `vector` times `factor`; return the name of the product."""
-    constants.append(numpy_helper.from_array(np.float32(factor).reshape(()), "factor"))
-    nodes.append(helper.make_node("Mul", ["vector", "factor"], ["scaled"]))
-    return "scaled"
+    constants.append(numpy_helper.from_array(np.float32(factor).reshape(()), "tiny_factor"))
+    nodes.append(helper.make_node("Mul", ["tiny_vector", "tiny_factor"], ["tiny_scaled"]))
+    return "tiny_scaled"

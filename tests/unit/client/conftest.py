@@ -28,6 +28,7 @@ class Behaviour:
     grpc_error: tuple[grpc.StatusCode, str] | None = None
     block: threading.Event | None = None  # infer waits for it
     scale: float = 1.0
+    page: str | None = None  # what a proxy or another server would say, to everything
 
     def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         self.batches.append(len(images))
@@ -86,7 +87,9 @@ def _http_handler(behaviour: Behaviour) -> type[BaseHTTPRequestHandler]:
             pass
 
         def do_GET(self) -> None:
-            if f"/models/{MODEL}" not in self.path:
+            if behaviour.page:
+                self._answer(200, behaviour.page.encode())
+            elif f"/models/{MODEL}" not in self.path:
                 self._answer(
                     400,
                     json.dumps({"error": f"Request for unknown model: {self.path} is not found"}).encode(),
@@ -126,9 +129,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
 
     def ModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - gRPC's name
         if request.name != MODEL:
-            context.abort(
-                grpc.StatusCode.UNAVAILABLE, f"Request for unknown model: '{request.name}' is not found"
-            )
+            context.abort(grpc.StatusCode.UNAVAILABLE, f"Request for unknown model: '{request.name}' is not found")
         metadata = _metadata(self._behaviour)
         answer = service_pb2.ModelMetadataResponse(name=MODEL)
         for kind in ("inputs", "outputs"):
@@ -140,9 +141,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         if self._behaviour.grpc_error:
             context.abort(*self._behaviour.grpc_error)
         shape = list(request.inputs[0].shape)
-        vectors = self._behaviour.embed(
-            np.frombuffer(request.raw_input_contents[0], dtype="<f4").reshape(shape)
-        )
+        vectors = self._behaviour.embed(np.frombuffer(request.raw_input_contents[0], dtype="<f4").reshape(shape))
         answer = service_pb2.ModelInferResponse(model_name=MODEL)
         answer.outputs.add(name="embedding", datatype="FP32", shape=list(vectors.shape))
         answer.raw_output_contents.append(vectors.tobytes())

@@ -10,19 +10,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import typer
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from clipmodel_client import cli
+from clipmodel_client.__main__ import app
 from clipmodel_client.compare import WEIGHTS_PROPERTY, compare
 from clipmodel_client.errors import EmbeddingError, ExitCode
 
 PHOTOS = [str(photo) for photo in sorted((Path(__file__).parents[3] / "demo" / "photos").glob("*.jpg"))]
 SIZE, DIMENSION = 32, 8
-
-app = typer.Typer()
-app.command()(cli.embed)
 
 
 def run(*arguments: str) -> Any:
@@ -99,12 +95,8 @@ def test_json_carries_the_vectors_to_the_last_digit(server: Any) -> None:
     npy = run(*PHOTOS, "--url", server.addresses["grpc"], "--output", "npy", "--raw")
     vectors = np.load(io.BytesIO(npy.stdout_bytes), allow_pickle=False)
     assert vectors.dtype == np.float32
-    np.testing.assert_array_equal(
-        np.array([e["embedding"] for e in document["embeddings"]], dtype=np.float32), vectors
-    )
-    np.testing.assert_allclose(
-        [e["norm"] for e in document["embeddings"]], np.linalg.norm(vectors, axis=1), rtol=1e-6
-    )
+    np.testing.assert_array_equal(np.array([e["embedding"] for e in document["embeddings"]], dtype=np.float32), vectors)
+    np.testing.assert_allclose([e["norm"] for e in document["embeddings"]], np.linalg.norm(vectors, axis=1), rtol=1e-6)
 
 
 def test_vectors_are_normalised_unless_raw_is_asked_for(server: Any) -> None:
@@ -136,10 +128,7 @@ def test_another_file_is_over_tolerance(server: Any, tmp_path: Path) -> None:
     assert "OVER TOLERANCE" in result.stdout
     assert "1.00e-03" in result.stdout
     assert (
-        run(
-            *PHOTOS, "--url", server.addresses["grpc"], "--compare", str(model), "--tolerance", "0.01"
-        ).exit_code
-        == 0
+        run(*PHOTOS, "--url", server.addresses["grpc"], "--compare", str(model), "--tolerance", "0.01").exit_code == 0
     )
 
 
@@ -171,9 +160,7 @@ def test_random_weights_are_said_to_mean_nothing(server: Any, tmp_path: Path, ou
         ([], ExitCode.USAGE, "PHOTO"),
     ],
 )
-def test_a_mistake_is_named_without_a_traceback(
-    server: Any, arguments: list[str], code: ExitCode, words: str
-) -> None:
+def test_a_mistake_is_named_without_a_traceback(server: Any, arguments: list[str], code: ExitCode, words: str) -> None:
     result = run(*(server.addresses["grpc"] if argument == "SERVER" else argument for argument in arguments))
     assert result.exit_code == code
     assert words in result.output

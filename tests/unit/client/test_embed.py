@@ -16,7 +16,6 @@ from clipmodel_client.embed import Embedder, Protocol, check_address, cosines, n
 from clipmodel_client.errors import (
     ClientError,
     EmbeddingError,
-    ExitCode,
     NotFoundError,
     RejectedError,
     RequestTimeoutError,
@@ -34,9 +33,7 @@ def pictures(count: int) -> NDArray[np.float32]:
 
 
 def connect(server: Any, protocol: Protocol, **options: Any) -> Embedder:
-    return Embedder(
-        server.addresses[protocol], model=options.pop("model", MODEL), protocol=protocol, **options
-    )
+    return Embedder(server.addresses[protocol], model=options.pop("model", MODEL), protocol=protocol, **options)
 
 
 @both
@@ -126,9 +123,7 @@ def test_the_servers_batch_limit_becomes_an_option(server: Any, protocol: Protoc
         (StatusCode.INTERNAL, "onnx runtime error", RejectedError),
     ],
 )
-def test_grpc_codes_have_their_meaning(
-    server: Any, code: StatusCode, message: str, kind: type[ClientError]
-) -> None:
+def test_grpc_codes_have_their_meaning(server: Any, code: StatusCode, message: str, kind: type[ClientError]) -> None:
     server.behaviour.grpc_error = (code, message)
     with connect(server, Protocol.GRPC) as embedder, pytest.raises(kind):
         embedder.embed(pictures(1))
@@ -144,21 +139,26 @@ def test_http_codes_have_their_meaning(server: Any, code: int, kind: type[Client
         embedder.embed(pictures(1))
 
 
-def test_the_wrong_port_suggests_the_other_protocol(server: Any) -> None:
+@both
+def test_the_other_protocols_port_suggests_the_other_protocol(server: Any, protocol: Protocol) -> None:
+    other = Protocol.HTTP if protocol is Protocol.GRPC else Protocol.GRPC
     with (
-        Embedder(server.addresses["http"], model=MODEL, protocol=Protocol.GRPC, timeout_s=5) as embedder,
-        pytest.raises(ClientError) as caught,
+        Embedder(server.addresses[other], model=MODEL, protocol=protocol, timeout_s=5) as embedder,
+        pytest.raises(UnreachableError) as caught,
     ):
         embedder.embed(pictures(1))
-    assert caught.value.exit_code in (ExitCode.UNREACHABLE, ExitCode.REJECTED)
-    assert "HTTP" in caught.value.advice or "http" in caught.value.advice
+    assert f"is this the {other} port" in caught.value.advice
+
+
+def test_a_page_that_is_no_json_is_nobody(server: Any) -> None:
+    server.behaviour.page = "<html>Welcome to the hotel</html>"
+    with connect(server, Protocol.HTTP) as embedder, pytest.raises(UnreachableError, match="No Triton server"):
+        embedder.embed(pictures(1))
 
 
 @both
 @pytest.mark.parametrize(("scale", "word"), [(float("nan"), "not finite"), (0.0, "all zero")])
-def test_a_broken_embedding_is_never_handed_on(
-    server: Any, protocol: Protocol, scale: float, word: str
-) -> None:
+def test_a_broken_embedding_is_never_handed_on(server: Any, protocol: Protocol, scale: float, word: str) -> None:
     server.behaviour.scale = scale
     with connect(server, protocol) as embedder, pytest.raises(EmbeddingError, match=word):
         embedder.embed(pictures(1))
@@ -187,9 +187,7 @@ def test_host_and_port_are_accepted(address: str) -> None:
     check_address(address)
 
 
-@pytest.mark.parametrize(
-    "address", ["localhost", "localhost:", ":8001", "http://localhost:8000/", "a b:1", "::1:8001"]
-)
+@pytest.mark.parametrize("address", ["localhost", "localhost:", ":8001", "http://localhost:8000/", "a b:1", "::1:8001"])
 def test_anything_else_is_refused_with_an_example(address: str) -> None:
     with pytest.raises(UsageError) as caught:
         check_address(address)
@@ -197,9 +195,7 @@ def test_anything_else_is_refused_with_an_example(address: str) -> None:
 
 
 vectors_of_numbers = st.lists(
-    st.lists(st.floats(-1e3, 1e3, width=32), min_size=4, max_size=4).filter(
-        lambda row: max(map(abs, row)) > 1e-3
-    ),
+    st.lists(st.floats(-1e3, 1e3, width=32), min_size=4, max_size=4).filter(lambda row: max(map(abs, row)) > 1e-3),
     min_size=1,
     max_size=5,
 )

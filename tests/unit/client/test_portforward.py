@@ -52,26 +52,20 @@ def test_the_local_port_is_read_and_the_child_ended(monkeypatch: pytest.MonkeyPa
     ]
 
 
-def test_the_child_is_ended_when_the_user_of_it_fails(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_child_is_ended_when_the_user_of_it_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = kubectl(monkeypatch, tmp_path, FORWARDING)
     with pytest.raises(ZeroDivisionError), port_forward(CLUSTER, service="clip", port=8001):
         1 / 0  # noqa: B018
     assert not is_running(folder)
 
 
-def test_a_timeout_of_the_user_of_it_stays_what_it_is(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_timeout_of_the_user_of_it_stays_what_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kubectl(monkeypatch, tmp_path, FORWARDING)
     with pytest.raises(TimeoutError, match="mine"), port_forward(CLUSTER, service="clip", port=8001):
         raise TimeoutError("mine")
 
 
-def test_a_child_that_never_listens_is_ended_at_the_deadline(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_child_that_never_listens_is_ended_at_the_deadline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = kubectl(monkeypatch, tmp_path, "exec tail -f /dev/null")
     with (
         pytest.raises(RequestTimeoutError, match=r"service/clip has not listened within 0\.5 s"),

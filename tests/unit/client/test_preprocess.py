@@ -33,9 +33,7 @@ def test_every_size_becomes_a_float32_square_in_the_unit_interval(width: int, he
 
 
 @pytest.mark.export
-@pytest.mark.parametrize(
-    "size", [(451, 300), (300, 451), (225, 224), (224, 224), (640, 221), (1001, 333), (7, 5)]
-)
+@pytest.mark.parametrize("size", [(451, 300), (300, 451), (225, 224), (224, 224), (640, 221), (1001, 333), (7, 5)])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_the_result_is_openclips_own_to_the_last_bit(size: tuple[int, int], mode: str) -> None:
     transform = pytest.importorskip("open_clip.transform")

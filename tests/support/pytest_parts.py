@@ -1,6 +1,6 @@
 """The parts of a test run: in which order they come, how long each takes, and where the wait for the cluster goes.
 
-Loaded by the Makefile (`pytest -p pytest_parts`). Tests need nothing of it: started by hand, they run in pytest's order. What needs the
+Loaded by the Makefile (`pytest -p support.pytest_parts`). Tests need nothing of it: started by hand, they run in pytest's order. What needs the
 cluster or the images (the markers `cluster` and `triton`) comes last, and waits for the job that brings both up (hack/test.sh), so that
 everything else runs meanwhile. The wait counts for no test, so that no timeout of a test can end it.
 """
@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: (_needs_cluster(item), rank(part(item.path, config.rootpath))))
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Wait for cluster and images before the first test that needs them (outermost: no timeout of the test runs yet)."""
     ended = os.environ.get("CLIPMODEL_TEST_ENDED")

@@ -1,0 +1,55 @@
+"""The API server's audit log, as the project's own kind cluster keeps it: who wrote what, and when."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from datetime import datetime
+
+from support.cluster import OPERATOR, OPERATOR_NAMESPACE
+
+OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR}"
+_WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+_LOG = "/var/log/kubernetes/audit.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write that reached the API server."""
+
+    at: datetime
+    user: str
+    verb: str
+    resource: str
+    subresource: str
+    name: str
+    code: int
+
+
+def read_writes(node: str) -> list[Write]:
+    """List every write in the audit log of a kind node, oldest first."""
+    done = subprocess.run(["docker", "exec", node, "cat", _LOG], capture_output=True, text=True, check=True)
+    writes = []
+    for line in done.stdout.splitlines():
+        if not line.endswith("}"):
+            continue  # the last line may be half written
+        entry = json.loads(line)
+        reference = entry.get("objectRef") or {}
+        if entry["verb"] in _WRITES:
+            writes.append(
+                Write(
+                    at=datetime.fromisoformat(entry["requestReceivedTimestamp"]),
+                    user=entry["user"]["username"],
+                    verb=entry["verb"],
+                    resource=reference.get("resource", ""),
+                    subresource=reference.get("subresource", ""),
+                    name=f"{reference.get('namespace', '')}/{reference.get('name', '')}",
+                    code=(entry.get("responseStatus") or {}).get("code", 0),
+                )
+            )
+    return sorted(writes, key=lambda w: w.at)
+
+
+def operator_writes(node: str, *, since: datetime | None = None) -> list[Write]:
+    return [w for w in read_writes(node) if w.user == OPERATOR_USER and (since is None or w.at >= since)]
