@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: (_needs_cluster(item), rank(part(item.path, config.rootpath))))
 
 
-@pytest.hookimpl(wrapper=True, trylast=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Wait for cluster and images before the first test that needs them (outermost: no timeout of the test runs yet)."""
     ended = os.environ.get("CLIPMODEL_TEST_ENDED")

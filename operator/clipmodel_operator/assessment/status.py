@@ -81,9 +81,9 @@ def _synced(sync: SyncAssessment | None) -> Said:
             reason = sync.failure.reason if sync.failure else reasons.SYNC_FAILED
             return Said("False", reason, f"{what}: {sync.message}")
         case SyncPhase.NO_JOB | SyncPhase.START_OVER:
-            return Said("Unknown", reasons.SYNC_PENDING, f"{what}: {sync.message}.")
+            return Said("Unknown", reasons.SYNC_PENDING, f"{what}: {sync.message.rstrip('.')}.")
         case SyncPhase.RUNNING:
-            return Said("Unknown", reasons.SYNCING, f"{what}: {sync.message}.")
+            return Said("Unknown", reasons.SYNCING, f"{what}: {sync.message.rstrip('.')}.")
 
 
 def _failed_check(checks: Sequence[PodCheck]) -> PodCheck | None:

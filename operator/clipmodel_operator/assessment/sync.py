@@ -14,6 +14,9 @@ from clipmodel_operator.models.records import SyncFailure, VersionRecord, parse_
 
 #: When all of a Job's own tries are used up, the next Job comes after this long.
 RETRY_EXHAUSTED_AFTER = timedelta(minutes=5)
+#: A person must act, but may do so at the source, which tells us nothing: a look now and then, so that no spec must change for it.
+LOOK_AGAIN_AT_SOURCE_AFTER = timedelta(minutes=10)
+_AT_THE_SOURCE = frozenset({"SourceNotFound", "SourceForbidden", "SourceRejected"})
 
 
 class SyncPhase(StrEnum):
@@ -86,6 +89,25 @@ def assess_sync(
     return _assess_unfinished(version, job=job, pods=pods, failure=failure, now=now)
 
 
+def _left_s(failed: Mapping[str, Any], delay: timedelta, now: datetime) -> float:
+    """Give the seconds that are left of a delay that began when the Job failed."""
+    return (datetime.fromisoformat(str(failed["lastTransitionTime"])) + delay - now).total_seconds()
+
+
+def _assess_final(
+    version: ModelVersion, *, job: Mapping[str, Any], failure: SyncFailure, now: datetime
+) -> SyncAssessment:
+    """The same bytes are not tried again until the spec changes; a source that had none is."""
+    failed = _condition(job, "Failed")
+    if failure.reason not in _AT_THE_SOURCE or failed is None:
+        return SyncAssessment(version, SyncPhase.FAILED, failure.message, failure=failure)
+    left = _left_s(failed, LOOK_AGAIN_AT_SOURCE_AFTER, now)
+    if left <= 0:
+        return SyncAssessment(version, SyncPhase.START_OVER, "looking at the source again", failure=failure)
+    message = f"{failure.message} Looked at again every 10 minutes."
+    return SyncAssessment(version, SyncPhase.FAILED, message, failure=failure, retry_after_s=left)
+
+
 def _assess_unfinished(
     version: ModelVersion,
     *,
@@ -95,15 +117,14 @@ def _assess_unfinished(
     now: datetime,
 ) -> SyncAssessment:
     if failure is not None and failure.is_final:
-        return SyncAssessment(version, SyncPhase.FAILED, failure.message, failure=failure)
+        return _assess_final(version, job=job, failure=failure, now=now)
     if _condition(job, "Complete"):
         return SyncAssessment(
             version, SyncPhase.START_OVER, "the sync Job's report is lost; reading it again from the volume"
         )
     failed = _condition(job, "Failed")
     if failed is not None:
-        ended = datetime.fromisoformat(str(failed["lastTransitionTime"]))
-        left = (ended + RETRY_EXHAUSTED_AFTER - now).total_seconds()
+        left = _left_s(failed, RETRY_EXHAUSTED_AFTER, now)
         if left <= 0:
             return SyncAssessment(version, SyncPhase.START_OVER, "trying again with a new sync Job", failure=failure)
         told = failure.message if failure else f"sync Job {job['metadata']['name']} failed: {failed.get('message', '')}"

@@ -1,0 +1,232 @@
+"""The real cache, queue, verifier and reconciler over the cluster in memory, driven step by step; what happened is in `log`, for a person to read."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any, cast
+
+from clipmodel_operator.app import Operator
+from clipmodel_operator.clients.cluster import Cluster
+from clipmodel_operator.models import names
+from clipmodel_operator.models.names import Key
+from clipmodel_operator.models.resources import BY_KIND, CHILDREN, CLIP_MODELS, PODS
+from clipmodel_operator.reconcile.gather import owner_of
+from clipmodel_operator.reconcile.reconciler import Reconciler
+from clipmodel_operator.reconcile.verify import Verifier
+from clipmodel_operator.rendering.settings import RenderSettings
+from clipmodel_operator.runtime.backoff import Backoff
+from clipmodel_operator.runtime.cache import ObjectCache
+from clipmodel_operator.runtime.queue import WorkQueue
+from support.builders import NAME, NAMESPACE, SHA_1, SHA_2, URI_1, URI_2, VECTORS_1, VECTORS_2, build_spec
+from support.fake_cluster import FakeClock, FakeCluster, Machines, Object, Upload
+
+KEY = Key(NAMESPACE, NAME)
+_WATCHED = frozenset(r.kind for r in (CLIP_MODELS, *CHILDREN))
+
+
+class Killed(BaseException):
+    """The operator's process ended, here and now."""
+
+
+class Simulation:
+    """One ClipModel's world."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.cluster = FakeCluster(self.clock)
+        self.machines = Machines(self.cluster)
+        self.machines.uploads = {URI_1: Upload(SHA_1, VECTORS_1), URI_2: Upload(SHA_2, VECTORS_2)}
+        self.log: list[str] = []
+        self.passes = 0
+        self._timer: float | None = None
+        self.start_operator()
+
+    # The operator.
+
+    def start_operator(self) -> None:
+        """Start it anew, with nothing remembered. `list_all` must follow."""
+        cache = ObjectCache(owner_of)
+        self.reconciler = Reconciler(
+            store=self.cluster,
+            cache=cache,
+            verifier=Verifier(self.machines),
+            settings=RenderSettings(),
+            root_key=b"root",
+            clock=self.clock,
+        )
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self.operator = Operator(cache=cache, queue=self.queue, reconciler=self.reconciler, backoff=Backoff(jitter=lambda: 1.0))
+        self._timer = None
+
+    async def restart_operator(self) -> None:
+        self.log.append("the operator starts anew")
+        self.start_operator()
+        self.cluster.undelivered.clear()
+        await self.operator.list_all(cast("Cluster", self.cluster), ())
+
+    def deliver(self, kind: str) -> None:
+        """Deliver the oldest event of a kind."""
+        deleted, obj = self.cluster.undelivered[kind].popleft()
+        if kind not in _WATCHED:
+            return
+        is_ours = kind == CLIP_MODELS.kind or owner_of(kind, obj) is not None
+        if is_ours:  # children are watched by our label
+            self.operator.observe(BY_KIND[kind], obj, deleted=deleted)
+
+    def deliver_all(self) -> None:
+        for kind in list(self.cluster.undelivered):
+            while self.cluster.undelivered[kind]:
+                self.deliver(kind)
+
+    async def work(self) -> None:
+        """Make one pass."""
+        key = await self.queue.get()
+        before = len(self.cluster.writes)
+        self.passes += 1
+        try:
+            again = await self.reconciler.reconcile(key)
+        finally:
+            self.queue.done(key)
+            self.log += [f"operator: {w}" for w in self.cluster.writes[before:]]
+        if again is not None:
+            delay = 1.0 if again.delay_s is None else again.delay_s
+            due = self.clock.seconds + delay
+            self._timer = due if self._timer is None else min(self._timer, due)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.seconds += seconds
+        if self._timer is not None and self._timer <= self.clock.seconds:
+            self._timer = None
+            self.queue.add(KEY)
+
+    # What goes on.
+
+    async def settle(self, *, steps: int = 400) -> None:
+        """Let everything happen in order, until nothing is left but waiting for a time."""
+        for _ in range(steps):
+            self.deliver_all()
+            if len(self.queue):
+                await self.work()
+            elif self._timer is not None and self._timer <= self.clock.seconds:
+                self.advance(0)
+            elif following := self.machines.steps():
+                self._step(following[0])
+            else:
+                return
+        self.fail("it does not come to rest")
+
+    async def settle_waiting(self, *, seconds: float = 3600) -> None:
+        """Settle, and go on at each time that is waited for, as long as that changes something."""
+        end = self.clock.seconds + seconds
+        while True:
+            await self.settle()
+            if self._timer is None or self._timer > end:
+                return
+            self.advance(self._timer - self.clock.seconds)
+
+    async def settle_at_random(self, rng: random.Random, *, steps: int = 3000) -> None:
+        """Let everything happen in any order in which it could."""
+        for _ in range(steps):
+            following = self.machines.steps()
+            kinds = [k for k, events in sorted(self.cluster.undelivered.items()) if events]
+            choices = ["pass"] * bool(len(self.queue)) + ["step"] * bool(following) + ["event"] * bool(kinds)
+            if not choices:
+                if self._timer is None:
+                    return
+                self.advance(self._timer - self.clock.seconds)
+                continue
+            match rng.choice(choices):
+                case "pass":
+                    await self.work()
+                case "step":
+                    self._step(rng.choice(following))
+                case _:
+                    self.deliver(rng.choice(kinds))
+        self.fail("it does not come to rest")
+
+    def _step(self, step: tuple[str, Any]) -> None:
+        name, act = step
+        self.log.append(name)
+        act()
+
+    # What a person does and sees.
+
+    def create(self, spec: Object | None = None) -> None:
+        self.log.append("user: creates the ClipModel")
+        self.cluster.add({
+            "apiVersion": "clipmodel.dev/v1alpha1",
+            "kind": "ClipModel",
+            "metadata": {"name": NAME, "namespace": NAMESPACE},
+            "spec": spec or build_spec(),
+        })  # fmt: skip
+
+    def update(self, spec: Object) -> None:
+        self.log.append("user: changes the spec")
+        self.cluster.edit(self.clip, lambda o: o.update(spec=spec))
+
+    @property
+    def clip(self) -> Object:
+        found = self.cluster.find("ClipModel", NAME)
+        assert found is not None
+        return found
+
+    @property
+    def status(self) -> Object:
+        return dict(self.clip["status"])
+
+    def condition(self, kind: str) -> Object | None:
+        return next((c for c in self.status.get("conditions", ()) if c["type"] == kind), None)
+
+    def says(self, kind: str) -> tuple[str, str] | None:
+        """Give a condition's status and reason."""
+        found = self.condition(kind)
+        return (found["status"], found["reason"]) if found else None
+
+    def events(self) -> list[str]:
+        """List the reasons of the events that were told, in order."""
+        return [e["reason"] for e in sorted(self.cluster.all("Event"), key=lambda e: int(e["metadata"]["resourceVersion"]))]
+
+    def snapshot(self) -> Object:
+        """Give the state of the world without what differs from run to run: uids, times, resourceVersions, pods' names."""
+        state: Object = {}
+        for obj in copy.deepcopy(list(self.cluster.objects.values())):
+            if obj["kind"] in {"Event", "Job"} or (obj["kind"] == PODS.kind and obj["status"]["phase"] != "Running"):
+                continue
+            metadata = obj["metadata"]
+            kept: Object = {"labels": metadata.get("labels"), "annotations": metadata.get("annotations")}
+            kept |= {k: obj[k] for k in ("spec", "data", "stringData") if k in obj}
+            name = metadata["name"]
+            if obj["kind"] == PODS.kind:
+                name = metadata['labels'][names.LABEL_COMPONENT]
+                kept = {"annotations": metadata.get("annotations"), "loaded": sorted(self.machines.loaded[obj["status"]["podIP"]])}
+            if obj["kind"] == CLIP_MODELS.kind:
+                kept["status"] = obj["status"]
+                for condition in kept["status"].get("conditions", ()):
+                    condition.pop("lastTransitionTime")
+            state[f"{obj['kind']} {name}"] = kept
+        return state
+
+    def fail(self, why: str) -> None:
+        raise AssertionError("\n".join([why, *self.log[-60:]]))
+
+    def assert_ready(self, version: int = 1) -> None:
+        """Ready, and true: a client gets that version."""
+        found = self.says("Ready")
+        if found != ("True", "Serving") or not self.machines.can_embed(version):
+            self.fail(f"not ready: {self.condition('Ready')}")
+        assert self.condition("Stalled") is None
+        assert self.status["servingVersions"] == [version]
+        assert self.status["observedGeneration"] == self.clip["metadata"]["generation"]
+
+    async def assert_converged(self) -> None:
+        """Nothing is written any more: not at rest, not when every key is looked at, not by an operator that starts anew."""
+        for restart in (False, True):
+            if restart:
+                await self.restart_operator()
+            self.queue.add(KEY)
+            before = len(self.cluster.writes)
+            await self.settle()
+            if self.cluster.writes[before:]:
+                self.fail(f"converged, but writes ({'after a restart' if restart else 'at rest'}): {self.cluster.writes[before:]}")

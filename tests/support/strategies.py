@@ -1,0 +1,92 @@
+"""Hypothesis strategies: specs as users may write them, so that the CRD (schema and rules) would admit them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hypothesis import strategies as st
+
+#: As the rule of the CRD has it.
+names = st.from_regex(re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?", re.ASCII), fullmatch=True)
+model_names = st.from_regex(re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?", re.ASCII), fullmatch=True).filter(
+    lambda name: not name.endswith("__candidate")
+)
+digests = st.from_regex(re.compile(r"[a-f0-9]{64}"), fullmatch=True)
+uris = st.one_of(
+    st.from_regex(re.compile(r"https?://[a-z0-9.:-]{1,20}/[!-~]{1,40}"), fullmatch=True),
+    st.from_regex(re.compile(r"pvc://[a-z0-9]([-a-z0-9.]{0,20}[a-z0-9])?/[!-~]{1,40}"), fullmatch=True),
+)
+
+
+def _number(integer: int, decimals: str) -> str:
+    return f"{integer}.{decimals}" if decimals else str(integer)
+
+
+_decimals = st.sampled_from(["", "", "0", "5", "25", "125", "001"])
+#: Texts of quantities within what a machine may have.
+quantity_texts = st.builds(
+    lambda integer, decimals, suffix: _number(integer, decimals) + suffix,
+    st.integers(0, 9999),
+    _decimals,
+    st.sampled_from(["", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"]),
+)
+quantities = st.one_of(st.integers(0, 10**12), quantity_texts)
+durations = st.one_of(
+    st.builds(lambda n, d: _number(n, d) + "us", st.integers(0, 9_999_999), _decimals),
+    st.builds(lambda n, d: _number(n, d) + "ms", st.integers(0, 9_999), _decimals),
+    st.builds(lambda n, d: _number(n, d) + "s", st.integers(0, 9), _decimals),
+)
+
+
+def _optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+@st.composite
+def batchings(draw: st.DrawFn) -> dict[str, Any]:
+    batching: dict[str, Any] = draw(_optional(maxBatchSize=st.integers(1, 1024), maxQueueDelay=durations))
+    if draw(st.booleans()):
+        largest = batching.get("maxBatchSize", 32)
+        batching["preferredBatchSizes"] = draw(st.lists(st.integers(1, largest), min_size=1, max_size=min(16, largest), unique=True))
+    return batching
+
+
+_resource_lists = st.dictionaries(
+    st.sampled_from(["cpu", "memory", "ephemeral-storage", "nvidia.com/gpu", "example.com/thing"]), quantities, max_size=4
+)
+_tolerations = _optional(
+    key=st.sampled_from(["nvidia.com/gpu", "dedicated", "example.com/pool"]),
+    operator=st.sampled_from(["Exists", "Equal"]),
+    value=st.from_regex(re.compile(r"[a-z0-9]{0,10}"), fullmatch=True),
+    effect=st.sampled_from(["NoSchedule", "PreferNoSchedule", "NoExecute"]),
+    tolerationSeconds=st.integers(0, 1000),
+)
+_servings = _optional(
+    replicas=st.integers(0, 256),
+    image=st.from_regex(re.compile(r"[a-z0-9./:@-]{1,60}"), fullmatch=True),
+    resources=_optional(requests=_resource_lists, limits=_resource_lists),
+    nodeSelector=st.dictionaries(
+        st.sampled_from(["kubernetes.io/arch", "pool", "example.com/zone"]),
+        st.from_regex(re.compile(r"[A-Za-z0-9]{0,20}", re.ASCII), fullmatch=True),
+        max_size=3,
+    ),
+    tolerations=st.lists(_tolerations, max_size=4),
+)
+_storages = _optional(
+    size=quantity_texts,
+    storageClassName=st.from_regex(re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?"), fullmatch=True),
+    reclaimPolicy=st.sampled_from(["Retain", "Delete"]),
+)
+
+#: Specs, as JSON.
+specs: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "profile": st.sampled_from(["cpu", "gpu"]),
+        "versions": st.fixed_dictionaries({
+            "version": st.integers(1, 2_147_483_647),
+            "source": st.fixed_dictionaries({"uri": uris, "sha256": digests}),
+        }).map(lambda version: [version]),
+    },
+    optional={"modelName": model_names, "batching": batchings(), "storage": _storages, "serving": _servings},
+)  # fmt: skip
