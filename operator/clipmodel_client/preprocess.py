@@ -102,7 +102,7 @@ def _as_shown(image: "Image.Image", *, name: str) -> "Image.Image":
         # White below, as an image viewer or a browser shows it.
         colours = upright.convert("RGBA")
         paper = Image.new("RGBA", colours.size, (255, 255, 255, 255))
-        return colours.convert("RGB")
+        return Image.alpha_composite(paper, colours).convert("RGB")
     try:
         return upright.convert("RGB")
     except ValueError as error:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from typing_extensions import override
@@ -58,6 +58,9 @@ CONFIG = {
 # OpenCLIP's defaults, written out here so that a change in either place is seen.
 MEAN = np.array((0.48145466, 0.4578275, 0.40821073)).reshape(1, 3, 1, 1)
 STD = np.array((0.26862954, 0.26130258, 0.27577711)).reshape(1, 3, 1, 1)
+
+
+HUB_FILE = "/someone/model/resolve/main/open_clip_pytorch_model.bin"
 
 
 class Recorder:
@@ -195,6 +198,7 @@ def test_a_checkpoint_that_does_not_say_its_activation_is_asked_about(tmp_path: 
         run(tmp_path / "model.onnx", CheckpointFile(tmp_path / "mine.pt"))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
 def test_a_torchscript_archive_is_read_as_openais(tmp_path: Path) -> None:
     """OpenAI's files: TorchScript, FP16, QuickGELU, and three numbers among the weights."""
     import torch
@@ -240,7 +244,7 @@ def test_what_is_no_checkpoint_of_this_architecture_is_said(tmp_path: Path, cont
             path.write_bytes(b"")
         case "another architecture":
             torch.save({"state_dict": {"visual.proj": torch.zeros(2, 2)}}, path)
-        case "truncated":
+        case _:
             path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(CheckpointError, match=r"mine\.pt cannot be loaded into clipmodel-test") as caught:
         run(tmp_path / "model.onnx", CheckpointFile(path), quick_gelu=False)
@@ -341,6 +345,7 @@ class Hub(BaseHTTPRequestHandler):
     """A weights hub with one file in it."""
 
     content = b""
+    asked: ClassVar[list[str]] = []
 
     def do_HEAD(self) -> None:
         self._answer(send=False)
@@ -349,7 +354,8 @@ class Hub(BaseHTTPRequestHandler):
         self._answer(send=True)
 
     def _answer(self, *, send: bool) -> None:
-        found = self.path == "/someone/model/resolve/main/open_clip_pytorch_model.bin"
+        self.asked.append(f"{self.command} {self.path}")
+        found = self.path == HUB_FILE
         self.send_response(200 if found else 404)
         self.send_header("Content-Length", str(len(self.content) if found else 0))
         if found:
@@ -366,49 +372,52 @@ class Hub(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_tag_is_fetched_once_and_its_table_entry_obeyed(tmp_path: Path, config_folder: Path) -> None:
-    """The whole way of a tag, against a hub of our own: the download, QuickGELU from the table, then the cache."""
-    model = save_checkpoint(tmp_path / "weights.bin", quick_gelu=True)
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), type("OurHub", (Hub,), {"content": (tmp_path / "weights.bin").read_bytes()})
-    )
+@pytest.fixture
+def hub() -> Iterator[ThreadingHTTPServer]:
+    Hub.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_tag_is_fetched_once_and_its_table_entry_obeyed(
+    tmp_path: Path, config_folder: Path, hub: ThreadingHTTPServer
+) -> None:
+    """The whole way of a tag, against a hub of our own: the download, QuickGELU from the table, then the cache."""
+    model = save_checkpoint(tmp_path / "weights.bin", quick_gelu=True)
+    Hub.content = (tmp_path / "weights.bin").read_bytes()
+    # In a process of its own: the hub's address is read when the library is imported.
     code = (
-        "import open_clip, sys\n"
+        "import open_clip\n"
         "from clipmodel_export.cli import app\n"
         f"open_clip.add_model_config({str(config_folder)!r})\n"
         "from open_clip.pretrained import _PRETRAINED, _pcfg\n"
         f"_PRETRAINED[{ARCHITECTURE!r}] = {{'mine': _pcfg(hf_hub='someone/model/', quick_gelu=True)}}\n"
-        "app()\n"
+        "for output in ('1.onnx', '2.onnx'):\n"
+        f"    app(['--architecture', {ARCHITECTURE!r}, '--pretrained', 'mine', '-o', output],"
+        " standalone_mode=False)\n"
     )
-
-    def export(output: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", code, "--architecture", ARCHITECTURE, "--pretrained", "mine", "-o", output],
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(Path(__file__).parents[2] / "export"),
-                "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-                "HF_HOME": str(tmp_path / "home"),
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    try:
-        result = export("1.onnx")
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[2] / "export"),
+            "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
+            "HF_HOME": str(tmp_path / "home"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "weights     pretrained mine" in result.stdout
-    assert "activation  QuickGELU" in result.stdout
+    assert result.stdout.count("weights     pretrained mine") == 2
+    assert result.stdout.count("activation  QuickGELU") == 2
+    assert Hub.asked.count("HEAD /someone/model") == 1
+    assert Hub.asked.count(f"GET {HUB_FILE}") == 1
     np.testing.assert_allclose(embed(tmp_path / "1.onnx"), embed_with_open_clip(model), atol=1e-5)
-    # The hub is gone; the cache is not.
-    result = export("2.onnx")
-    assert result.returncode == 0, result.stdout + result.stderr
     assert (tmp_path / "2.onnx").read_bytes() == (tmp_path / "1.onnx").read_bytes()
