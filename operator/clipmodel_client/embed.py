@@ -282,7 +282,7 @@ def check_embeddings(
     if vectors is None or vectors.shape != (count, dimension):
         found = "nothing" if vectors is None else str(list(vectors.shape))
         raise EmbeddingError(f"{model} gave {found} for {count} image(s), not [{count}, {dimension}].", advice=advice)
-    if False:
+    if not np.isfinite(vectors).all():
         raise EmbeddingError(f"{model} gave an embedding with values that are not finite.", advice=advice)
     if not vectors.any(axis=1).all():
         raise EmbeddingError(f"{model} gave an embedding that is all zero.", advice=advice)

@@ -43,6 +43,7 @@ from clipmodel_export.model import (
     Weights,
 )
 from clipmodel_export.pipeline import quiet_libraries, run_export
+from clipmodel_export.writing import compute_sha256
 
 if TYPE_CHECKING:
     from clipmodel_export.model import Exported
@@ -400,6 +401,8 @@ def test_a_tag_is_fetched_once_and_its_table_entry_obeyed(
         "for output in ('1.onnx', '2.onnx'):\n"
         f"    app(['--architecture', {ARCHITECTURE!r}, '--pretrained', 'mine', '-o', output],"
         " standalone_mode=False)\n"
+        f"app(['--architecture', {ARCHITECTURE!r}, '--random-weights', '--seed', '3', '-o', '3.onnx'],"
+        " standalone_mode=False)\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -421,3 +424,5 @@ def test_a_tag_is_fetched_once_and_its_table_entry_obeyed(
     assert Hub.asked.count(f"GET {HUB_FILE}") == 1
     np.testing.assert_allclose(embed(tmp_path / "1.onnx"), embed_with_open_clip(model), atol=1e-5)
     assert (tmp_path / "2.onnx").read_bytes() == (tmp_path / "1.onnx").read_bytes()
+    # While a second process is here: the same seed gives the same bytes in it.
+    assert compute_sha256(tmp_path / "3.onnx") == run(tmp_path / "4.onnx", RandomWeights(3)).sha256

@@ -7,7 +7,7 @@ import pytest
 from clipmodel_operator.models import names
 from support.builders import NAME, SHA_1, SHA_2, URI_1, URI_2, VECTORS_1, VECTORS_2, build_spec
 from support.fake_cluster import Upload
-from support.simulation import Simulation
+from support.simulation import KEY, Simulation
 
 FIRST = """\
 user: creates the ClipModel
@@ -18,9 +18,9 @@ operator: apply ClipModel clip status
 operator: create Event Syncing
 JOB: makes a pod
 JOB: the pod runs
-operator: create Secret SECRET
 operator: apply ConfigMap clip-config
 operator: apply Service clip
+operator: create Secret SECRET
 operator: apply Deployment clip
 operator: apply ClipModel clip status
 operator: create Event VersionSynced
@@ -213,7 +213,7 @@ async def test_a_container_that_restarted_is_asked_again() -> None:
     simulation = await ready()
     pod = next(p for p in simulation.cluster.all("Pod") if p["status"].get("podIP"))
     simulation.machines.serves_wrong = True
-    simulation.queue.add(simulation.operator.cache and next(iter([simulation_key()])))
+    simulation.queue.add(KEY)
     await simulation.settle()
     assert simulation.says("Ready") == ("True", "Serving"), "one proof holds for one run of a pod"
     simulation.cluster.edit(pod, lambda o: o["status"]["containerStatuses"][0].update(containerID="containerd://other"))
@@ -221,17 +221,11 @@ async def test_a_container_that_restarted_is_asked_again() -> None:
     assert simulation.says("Stalled") == ("True", "GoldenCheckFailed")
 
 
-def simulation_key() -> object:
-    from support.simulation import KEY
-
-    return KEY
-
-
 async def test_a_pod_that_is_asked_once_is_not_asked_again() -> None:
     simulation = await ready()
     asked = simulation.machines.asked
     for _ in range(5):
-        simulation.queue.add(simulation_key())  # type: ignore[arg-type]  # a Key
+        simulation.queue.add(KEY)
         await simulation.settle()
     assert simulation.machines.asked == asked
 
@@ -374,22 +368,25 @@ async def test_the_whole_volume_lost_with_the_claim_is_fetched_again() -> None:
 # Others' objects, and the end.
 
 
-async def test_a_service_of_somebody_else_is_left_alone() -> None:
+SHOP = {"name": NAME, "namespace": "demo", "labels": {"app": "shop"}}
+FOREIGN = {
+    "Service": {"selector": {"app": "shop"}, "ports": [{"port": 80}]},
+    "Deployment": {"replicas": 0, "template": {"spec": {"containers": []}}},
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+async def test_what_somebody_else_has_under_our_name_is_left_alone(kind: str) -> None:
     simulation = Simulation()
-    foreign = simulation.cluster.add({
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": NAME, "namespace": "demo", "labels": {"app": "shop"}},
-        "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]},
-    })  # fmt: skip
+    foreign = simulation.cluster.add({"apiVersion": "v1", "kind": kind, "metadata": dict(SHOP), "spec": FOREIGN[kind]})
     simulation.create()
     await simulation.settle()
     assert simulation.says("Stalled") == ("True", "ObjectRejected")
-    assert "Service clip" in simulation.condition("Ready")["message"]  # type: ignore[index]  # it is there
-    assert simulation.cluster.find("Service") == foreign
+    assert f"{kind} clip" in simulation.condition("Ready")["message"]  # type: ignore[index]  # it is there
+    assert simulation.cluster.find(kind) == foreign
     await simulation.assert_converged()
     simulation.cluster.remove(foreign)
-    simulation.queue.add(simulation_key())  # type: ignore[arg-type]  # as the sweep does
+    simulation.queue.add(KEY)  # as the sweep does
     await simulation.settle()
     simulation.assert_ready()
 

@@ -20,7 +20,7 @@ from clipmodel_operator.models import names
 from clipmodel_operator.models.clipmodel import Tensors
 from clipmodel_operator.models.errors import GoneError, RetryError
 from clipmodel_operator.models.quantity import parse_quantity
-from clipmodel_operator.models.resources import BY_KIND, CLIP_MODELS, DEPLOYMENTS, JOBS, PODS, Resource
+from clipmodel_operator.models.resources import DEPLOYMENTS, JOBS, PODS, Resource
 from clipmodel_operator.rendering.canonical import content_hash
 from support.builders import NOW, build_failure, build_report
 
@@ -469,5 +469,3 @@ class Machines:
 def _is_ready(pod: Object) -> bool:
     return any(c == {"type": "Ready", "status": "True"} for c in (pod.get("status") or {}).get("conditions") or ())
 
-
-__all__ = ["BY_KIND", "CLIP_MODELS", "FakeClock", "FakeCluster", "Machines", "Step", "Upload", "canonicalise"]

@@ -11,7 +11,8 @@ from clipmodel_operator.models import names, reasons
 from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.errors import RejectedError, StalledError
 from clipmodel_operator.models.facts import Observed
-from clipmodel_operator.models.resources import BY_KIND, JOBS, SECRETS, Resource
+from clipmodel_operator.models.names import Key
+from clipmodel_operator.models.resources import BY_KIND, DEPLOYMENTS, JOBS, PODS, SECRETS, Resource
 from clipmodel_operator.reconcile.desired import Desired, Manifest
 from clipmodel_operator.reconcile.gather import owner_of
 from clipmodel_operator.rendering.canonical import content_hash
@@ -26,6 +27,9 @@ class ObjectStore(Protocol):
         self, resource: Resource, namespace: str, manifest: Mapping[str, Any]
     ) -> dict[str, Any] | None: ...
     async def get_object(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None: ...
+    async def list_objects(
+        self, resource: Resource, *, namespace: str | None = None, label_selector: str = ""
+    ) -> list[dict[str, Any]]: ...
     async def delete_object(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None: ...
 
 
@@ -58,9 +62,6 @@ async def apply_desired(
 ) -> None:
     """Apply what differs. Raises StalledError where the API server refuses an object of ours, RetryError where it does not answer."""
     key = model.key
-    secret = desired.secret
-    if secret is not None and (needs_secret(observed) or needs_new_secret(desired, observed)):
-        await _guard(store.create_object(SECRETS, key.namespace, secret), secret)
     for manifest in map(with_hash, desired.applied):
         resource = BY_KIND[manifest["kind"]]
         current = cache.get(resource.kind, key.namespace, manifest["metadata"]["name"])
@@ -69,12 +70,21 @@ async def apply_desired(
             _refuse_foreign(
                 await store.get_object(resource, key.namespace, manifest["metadata"]["name"]), model, manifest
             )
+        if manifest["kind"] == DEPLOYMENTS.kind:
+            # Only now, when nothing before it was refused: a pass that stalls writes nothing when it is repeated.
+            await _create_secret(store, key, desired, observed)
         if current is None or not holds(current, manifest):
             cache.put(resource.kind, await _guard(store.apply_object(resource, key.namespace, manifest), manifest))
     if desired.sync.phase is SyncPhase.NO_JOB:
         created = await _guard(store.create_object(JOBS, key.namespace, desired.job), desired.job)
         if created is not None:
             cache.put(JOBS.kind, created)
+
+
+async def _create_secret(store: ObjectStore, key: Key, desired: Desired, observed: Observed) -> None:
+    secret = desired.secret
+    if secret is not None and (needs_secret(observed) or needs_new_secret(desired, observed)):
+        await _guard(store.create_object(SECRETS, key.namespace, secret), secret)
 
 
 def _refuse_foreign(live: Mapping[str, Any] | None, model: ClipModel, manifest: Manifest) -> None:
@@ -113,6 +123,8 @@ async def prune(store: ObjectStore, cache: ObjectCache, model: ClipModel, desire
         name = job["metadata"]["name"]
         if name == current and desired.sync.phase is not SyncPhase.START_OVER:
             continue
+        if name == current and await _has_missed_pods(store, cache, model):
+            return True
         live = await store.get_object(JOBS, model.key.namespace, name)
         if live is not None and not any(
             o.get("uid") == model.uid for o in live["metadata"].get("ownerReferences") or ()
@@ -123,3 +135,20 @@ async def prune(store: ObjectStore, cache: ObjectCache, model: ClipModel, desire
         cache.remove(JOBS.kind, job)
         pruned = True
     return pruned
+
+
+async def _has_missed_pods(store: ObjectStore, cache: ObjectCache, model: ClipModel) -> bool:
+    """Look whether pods say more than the cache knows: a Job's end can be heard of before its pod's report, and then the Job is fine."""
+    selector = f"{names.LABEL_MODEL}={model.key.name}"
+    has_missed = False
+    for pod in await store.list_objects(PODS, namespace=model.key.namespace, label_selector=selector):
+        identity = (PODS.kind, model.key.namespace, pod["metadata"]["name"])
+        before = cache.get(*identity)
+        cache.put(PODS.kind, pod)
+        after = cache.get(*identity)
+        has_missed |= (
+            before is None
+            or after is None
+            or before["metadata"]["resourceVersion"] != after["metadata"]["resourceVersion"]
+        )
+    return has_missed

@@ -56,10 +56,10 @@ def test_requests_hold_at_most_32_images_and_keep_the_order(server: Any, protoco
 
 
 def test_a_smaller_batch_is_obeyed_and_a_larger_one_is_not(server: Any) -> None:
-    for max_batch, batches in ((4, [4, 4, 1]), (1000, [9])):
+    for max_batch, batches in ((4, [4] * 8 + [1]), (1000, [32, 1])):
         server.behaviour.batches.clear()
         with connect(server, Protocol.GRPC, max_batch=max_batch) as embedder:
-            embedder.embed(pictures(9))
+            embedder.embed(pictures(33))
         assert server.behaviour.batches == batches
 
 

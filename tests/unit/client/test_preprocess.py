@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clipmodel_client.errors import ImageError
-from clipmodel_client.preprocess import load, load_all, preprocess
+from clipmodel_client.preprocess import _resize_shorter_side, load, load_all, preprocess
 
 RED, WHITE = (255, 0, 0), (1.0, 1.0, 1.0)
 PHOTOS = sorted((Path(__file__).parents[3] / "demo" / "photos").glob("*.jpg"))
@@ -40,6 +40,13 @@ def test_the_result_is_openclips_own_to_the_last_bit(size: tuple[int, int], mode
     image = picture(*size, mode)
     theirs = transform.image_transform(224, is_train=False, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))(image)
     np.testing.assert_array_equal(preprocess(image), theirs.numpy())
+
+
+@pytest.mark.parametrize(
+    ("size", "resized"), [((451, 300), (336, 224)), ((300, 451), (224, 336)), ((224, 900), (224, 900))]
+)
+def test_the_longer_side_is_cut_off_to_whole_pixels(size: tuple[int, int], resized: tuple[int, int]) -> None:
+    assert _resize_shorter_side(picture(*size), size=224).size == resized
 
 
 def test_the_centre_is_cut_out_of_the_longer_side() -> None:

@@ -266,6 +266,9 @@ def test_files_are_flushed_before_they_are_named(place: Place, model: bytes, mon
     place.sync(uri, model)
     at = {event: events.index(event) for event in events}
     assert at["fsync model.onnx"] < at["rename repository/tiny/1"] < at["rename repository/tiny__candidate/1"]
+    # A directory's own name is on the disk before it holds anything.
+    assert events.index("fsync repository") < at["rename repository/tiny/1"]
+    assert events[0] == "fsync volume"
     assert events[-1] == "fsync .state"
     assert events[-2] == "rename .state/1.json"
     assert events[-3].startswith("fsync .1-")
