@@ -130,7 +130,7 @@ def check_reachable(address: str, *, within_s: float = REACHABLE_WITHIN_S) -> st
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(within_s)
-    return outcome[0] if outcome else f"no answer within {within_s:.0f} s"
+    return outcome[0] if outcome else f"no answer within {within_s:g} s"
 
 
 def _get_architecture(architecture: str) -> dict[str, Any]:

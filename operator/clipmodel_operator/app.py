@@ -19,7 +19,6 @@ from clipmodel_operator.models.names import MANAGED_SELECTOR, Key
 from clipmodel_operator.models.resources import CHILDREN, CLIP_MODELS, Resource
 from clipmodel_operator.reconcile.gather import owner_of
 from clipmodel_operator.reconcile.reconciler import Reconciler
-from clipmodel_operator.reconcile.verify import Verifier
 from clipmodel_operator.rendering.settings import RenderSettings
 from clipmodel_operator.runtime.backoff import Backoff
 from clipmodel_operator.runtime.cache import ObjectCache
@@ -95,7 +94,7 @@ def build_operator(cluster: Cluster, triton: TritonClient, *, root_key: bytes, r
     """Put an operator together."""
     cache = ObjectCache(owner_of)
     reconciler = Reconciler(
-        store=cluster, cache=cache, verifier=Verifier(triton), settings=render, root_key=root_key, clock=SystemClock()
+        store=cluster, cache=cache, triton=triton, settings=render, root_key=root_key, clock=SystemClock()
     )
     return Operator(cache=cache, queue=WorkQueue(), reconciler=reconciler, backoff=Backoff())
 

@@ -9,13 +9,15 @@ from typing import Any
 
 import yaml
 
+from clipmodel_operator.assessment.rollout import choose
 from clipmodel_operator.models import names
+from clipmodel_operator.models.api import ModelVersion
 from clipmodel_operator.models.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.models.errors import ClipModelError
 from clipmodel_operator.models.facts import Observed
 from clipmodel_operator.models.records import VersionRecord
-from clipmodel_operator.reconcile.desired import plan_desired
-from clipmodel_operator.rendering.config_map import render_config_map
+from clipmodel_operator.reconcile.desired import Desired, plan_desired, plan_versions
+from clipmodel_operator.rendering.config_map import Committed, render_config_map
 from clipmodel_operator.rendering.config_pbtxt import render_config_pbtxt
 from clipmodel_operator.rendering.settings import RenderSettings
 
@@ -59,22 +61,27 @@ def load_clip_model(text: str) -> ClipModel:
     return parse_clip_model({**obj, "metadata": {"namespace": "default", "uid": _NO_UID, "generation": 1, **metadata}})
 
 
-def _placeholder_record(model: ClipModel) -> VersionRecord:
+def _placeholder_record(version: ModelVersion) -> VersionRecord:
     """Stand in for what the sync Job would report."""
-    version = model.spec.versions[0]
-    vector = base64.b64encode(struct.pack("<e", 0.0)).decode()
+    vector = base64.b64encode(struct.pack("<e", 1.0)).decode()
     return VersionRecord(version.version, version.source.sha256, size_bytes=0, signature="{}", vectors=(vector,))
 
 
 def render_objects(model: ClipModel, settings: RenderSettings) -> list[dict[str, Any]]:
     """Render everything that a ClipModel becomes, as if its sync had just succeeded."""
-    record = _placeholder_record(model)
-    synced = Observed(config_map=render_config_map(model, [record]))
     now = datetime.fromtimestamp(0, UTC)
-    desired = plan_desired(model, synced, settings, control_key=_NO_KEY, now=now)
-    before = plan_desired(model, Observed(), settings, control_key=_NO_KEY, now=now)
+    records = tuple(_placeholder_record(v) for v in model.spec.versions)
+    committed = Committed(choose(model.spec.version_policy, [r.version for r in records]), records)
+    synced = Observed(config_map=render_config_map(model, committed))
+
+    def plan(observed: Observed) -> Desired:
+        versions = plan_versions(model, observed, settings, failures={}, now=now)
+        return plan_desired(model, observed, versions, (), settings, control_key=_NO_KEY, config_failure=None)
+
+    desired, before = plan(synced), plan(Observed())
     secret = [desired.secret] if desired.secret else []
-    objects = [desired.applied[0], before.job, *desired.applied[1:2], *secret, *desired.applied[2:]]
+    jobs = [p.job for p in before.versions.plans]
+    objects = [desired.applied[0], *jobs, *desired.applied[1:2], *secret, *desired.applied[2:]]
     return [{**o, "metadata": {**o["metadata"], "namespace": model.key.namespace}} for o in objects]
 
 
@@ -82,7 +89,8 @@ def render_offline(text: str, settings: RenderSettings, *, only: str | None = No
     """Print what becomes of a ClipModel: all objects as YAML, those of one kind, or `config` alone."""
     model = load_clip_model(text)
     if only == "config":
-        return render_config_pbtxt(model, versions=[v.version for v in model.spec.versions])
+        chosen = choose(model.spec.version_policy, [v.version for v in model.spec.versions])
+        return render_config_pbtxt(model, versions=chosen)
     objects = [o for o in render_objects(model, settings) if only is None or o["kind"].lower() == only.lower()]
     if not objects:
         kinds = ", ".join(o["kind"] for o in render_objects(model, settings))

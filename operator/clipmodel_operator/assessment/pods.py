@@ -38,15 +38,10 @@ def incarnation(pod: Mapping[str, Any]) -> tuple[str, ...]:
     return (pod["metadata"]["uid"], *(str(c.get("containerID", "")) for c in containers))
 
 
-def config_hash(pod: Mapping[str, Any]) -> str | None:
-    found: str | None = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_CONFIG_HASH)
-    return found
-
-
-def loaded_versions(pod: Mapping[str, Any]) -> tuple[int, ...]:
-    """Give the versions that the pod loaded at start."""
-    text = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_VERSIONS) or ""
-    return tuple(int(v) for v in text.split(",") if v.isdigit())
+def started_profile(pod: Mapping[str, Any]) -> str:
+    """Name the profile whose config the pod reads at start; a pod that does not say (it is not of ours) counts as cpu."""
+    annotations = pod["metadata"].get("annotations") or {}
+    return str(annotations.get(names.ANNOTATION_PROFILE) or "cpu")
 
 
 def find_trouble(pod: Mapping[str, Any]) -> str | None:

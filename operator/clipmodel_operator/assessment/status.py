@@ -1,7 +1,7 @@
 """One pure function from what a pass knows to the status that it writes: the only place that decides what a user is told.
 
-Ready is True only if a client asking now gets the proven embedding of the version in the spec (invariant 1). Reconciling and Stalled are
-there only while True (kstatus).
+Ready is True only if a client asking now gets a proven embedding of the versions that the policy chooses (invariant 1). Reconciling and Stalled
+are there only while True (kstatus).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from clipmodel_operator.assessment.pods import find_trouble, is_ready, loaded_versions
-from clipmodel_operator.assessment.sync import SyncAssessment, SyncPhase
+from clipmodel_operator.assessment.pods import find_trouble, is_ready
 from clipmodel_operator.models import names, reasons
-from clipmodel_operator.models.api import ClipModelStatus, Condition, Endpoints, Profile, VersionState, VersionStatus
-from clipmodel_operator.models.facts import Blocked, PassResult, PodCheck
+from clipmodel_operator.models.api import ClipModelStatus, Condition, VersionState, VersionStatus
+from clipmodel_operator.models.facts import Blocked
+from clipmodel_operator.models.view import ModelView, PodState, Subject, VersionView
 
 _MESSAGE_LENGTH = 256
 
@@ -28,19 +28,6 @@ class Said:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What the status is of: the parts of a ClipModel that it repeats."""
-
-    generation: int
-    model_name: str | None
-    name: str
-    profile: Profile | None
-    replicas: int
-    endpoints: Endpoints | None
-    previous: ClipModelStatus
-
-
 def _short(message: str) -> str:
     one_line = " ".join(message.split())
     return one_line if len(one_line) <= _MESSAGE_LENGTH else one_line[: _MESSAGE_LENGTH - 1] + "…"
@@ -50,60 +37,64 @@ def _versions(numbers: Sequence[int]) -> str:
     return ("version " if len(numbers) == 1 else "versions ") + ", ".join(str(n) for n in numbers)
 
 
-def _proven(checks: Sequence[PodCheck]) -> list[PodCheck]:
-    """Choose ready pods on the committed config that passed the golden check."""
-    return [
-        c for c in checks if c.is_current and is_ready(c.pod) and c.result is not None and c.result.difference is None
-    ]
+def _is_proven(pod: PodState) -> bool:
+    """Tell whether a pod gets traffic and gave the proven embeddings of what it runs."""
+    return is_ready(pod.pod) and pod.loaded is not None and pod.loaded.difference is None
 
 
-def serving_versions(checks: Sequence[PodCheck]) -> tuple[int, ...]:
-    """Give the versions that clients can get now: of all ready pods, those on an earlier config too (their startup probe proved them)."""
-    found: set[int] = set()
-    for check in checks:
-        failed = check.result is not None and check.result.difference is not None
-        unproven = check.is_current and check.result is None
-        if is_ready(check.pod) and not failed and not unproven:
-            found.update(loaded_versions(check.pod))
-    return tuple(sorted(found))
+def serving_versions(view: ModelView) -> tuple[int, ...]:
+    """Give the versions that clients can get now, from any ready pod."""
+    return tuple(sorted({v for p in view.pods if _is_proven(p) and p.loaded for v in p.loaded.versions}))
 
 
-def _synced(sync: SyncAssessment | None) -> Said:
-    if sync is None:
-        return Said("Unknown", reasons.SYNC_PENDING, "Nothing is known of the version yet.")
-    what = f"version {sync.version.version}"
-    match sync.phase:
-        case SyncPhase.DONE:
-            return Said(
-                "True", reasons.VERSION_SYNCED, f"{what} is on the volume, sha256 {sync.version.source.sha256[:12]}…."
+def _weight(version: VersionView, view: ModelView) -> tuple[bool, bool, bool, int]:
+    """Order versions by what a user must hear first: chosen ones, final failures, failures, the highest number."""
+    problem = version.problem
+    return (
+        version.number in view.chosen,
+        problem is not None and problem.is_final,
+        problem is not None,
+        version.number,
+    )
+
+
+def _first_trouble(view: ModelView, *, chosen_only: bool) -> VersionView | None:
+    """Find the version to speak of: one in trouble, else one that is not synced yet."""
+    candidates = [v for v in view.versions if not chosen_only or v.number in view.chosen]
+    troubled = [v for v in candidates if v.problem or not v.is_synced]
+    return max(troubled, key=lambda v: _weight(v, view), default=None)
+
+
+def _synced(view: ModelView) -> Said:
+    if not view.versions:
+        return Said("Unknown", reasons.SYNC_PENDING, "Nothing is known of the versions yet.")
+    unsynced = [v for v in view.versions if not v.is_synced]
+    if unsynced:
+        worst = max(unsynced, key=lambda v: _weight(v, view))
+        if worst.problem is not None:
+            return Said("False", worst.problem.reason, f"version {worst.number}: {worst.problem.message}")
+        reason = reasons.SYNCING if worst.is_begun else reasons.SYNC_PENDING
+        return Said("Unknown", reason, f"version {worst.number}: {worst.progress.rstrip('.')}.")
+    if len(view.versions) == 1:
+        only = view.versions[0]
+        message = f"version {only.number} is on the volume, sha256 {(only.sha256 or '')[:12]}…."
+        return Said("True", reasons.VERSION_SYNCED, message)
+    return Said(
+        "True", reasons.VERSION_SYNCED, f"{_versions(sorted(v.number for v in view.versions))} are on the volume."
+    )
+
+
+def _verified(view: ModelView) -> Said:
+    for pod in view.pods:
+        if pod.loaded is not None and pod.loaded.difference is not None:
+            message = (
+                f"pod {pod.pod['metadata']['name']}: {pod.loaded.difference}. Its embeddings are not those proven at sync: "
+                "see its log, and the image's version."
             )
-        case SyncPhase.FAILED | SyncPhase.RETRYING:
-            reason = sync.failure.reason if sync.failure else reasons.SYNC_FAILED
-            return Said("False", reason, f"{what}: {sync.message}")
-        case SyncPhase.NO_JOB | SyncPhase.START_OVER:
-            return Said("Unknown", reasons.SYNC_PENDING, f"{what}: {sync.message.rstrip('.')}.")
-        case SyncPhase.RUNNING:
-            return Said("Unknown", reasons.SYNCING, f"{what}: {sync.message.rstrip('.')}.")
-
-
-def _failed_check(checks: Sequence[PodCheck]) -> PodCheck | None:
-    return next((c for c in checks if c.is_current and c.result is not None and c.result.difference), None)
-
-
-def _verified(checks: Sequence[PodCheck]) -> Said:
-    failed = _failed_check(checks)
-    if failed is not None and failed.result is not None:
-        name = failed.pod["metadata"]["name"]
-        return Said(
-            "False",
-            reasons.GOLDEN_CHECK_FAILED,
-            f"pod {name}: {failed.result.difference}. Its embeddings are not those proven at sync: see its log, and the image's version.",
-        )
-    proven = _proven(checks)
-    if proven:
-        return Said(
-            "True", reasons.GOLDEN_CHECK_PASSED, "Every ready pod answers with the embeddings that were proven at sync."
-        )
+            return Said("False", reasons.GOLDEN_CHECK_FAILED, message)
+    if any(_is_proven(p) for p in view.pods):
+        message = "Every ready pod answers with the embeddings that were proven at sync."
+        return Said("True", reasons.GOLDEN_CHECK_PASSED, message)
     return Said("Unknown", reasons.GOLDEN_CHECK_PENDING, "No pod has answered the golden check yet.")
 
 
@@ -128,106 +119,112 @@ def _stalled(reason: str, message: str) -> _Verdict:
 
 def _working(reason: str, message: str, *, retrying: bool = False) -> _Verdict:
     if retrying:
-        return _Verdict(
-            Said("False", reason, message), reconciling=Said("True", reasons.PROGRESSING_WITH_RETRY, message)
-        )
+        reconciling = Said("True", reasons.PROGRESSING_WITH_RETRY, message)
+        return _Verdict(Said("False", reason, message), reconciling=reconciling)
     return _Verdict(Said("Unknown", reason, message), reconciling=Said("True", reasons.PROGRESSING, message))
 
 
-def _still(serving: Sequence[int]) -> str:
-    """While an old version serves and a new one fails, say both."""
-    verb = "goes" if len(serving) == 1 else "go"
-    return f" Meanwhile {_versions(serving)} {verb} on serving." if serving else ""
+def _with_what_serves(message: str, serving: Sequence[int]) -> str:
+    """While an old version serves and a new one fails, say both; the first part gives way where both are too long."""
+    if not serving:
+        return message
+    still = f" Meanwhile {_versions(serving)} {'serves' if len(serving) == 1 else 'serve'}."
+    return _short(message)[: _MESSAGE_LENGTH - len(still)] + still
 
 
-def _verdict(
-    subject: Subject,
-    sync: SyncAssessment | None,
-    result: PassResult,
-    serving: Sequence[int],
-    synced: Said,
-    verified: Said,
-) -> _Verdict:
-    """Decide in order of weight: what blocks everything, the version, its proof, the pods."""
-    blocked = result.blocked
-    if blocked is not None:
-        message = blocked.message + _still(serving)
-        return (
-            _stalled(blocked.reason, message)
-            if blocked.is_stalled
-            else _working(blocked.reason, message, retrying=True)
-        )
-    if sync is None or sync.phase is not SyncPhase.DONE:
-        # The advice is what matters: it must not be cut off by what serves meanwhile.
-        message = synced.message[: _MESSAGE_LENGTH - len(_still(serving))] + _still(serving)
-        if sync is not None and sync.phase is SyncPhase.FAILED:
-            return _stalled(synced.reason, message)
-        return _working(synced.reason, message, retrying=sync is not None and sync.phase is SyncPhase.RETRYING)
+def _verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> _Verdict:
+    """Decide in order of weight: what blocks everything, the versions, their proof, the pods."""
+    if view.blocked is not None:
+        message = _with_what_serves(view.blocked.message, serving)
+        if view.blocked.is_stalled:
+            return _stalled(view.blocked.reason, message)
+        return _working(view.blocked.reason, message, retrying=True)
+    if view.config_failure is not None:
+        message = f"The new configuration is not taken over: {view.config_failure.message} Correct the spec."
+        return _stalled(view.config_failure.reason, _with_what_serves(message, serving))
+    troubled = _first_trouble(view, chosen_only=True)
+    if troubled is not None:
+        return _version_verdict(troubled, serving)
+    if not view.versions:
+        return _working(reasons.SYNC_PENDING, "Nothing is known of the versions yet.")
+    verified = _verified(view)
     if verified.status == "False":
         return _stalled(verified.reason, verified.message)
-    return _pods_verdict(subject, result, serving)
+    return _pods_verdict(subject, view, serving)
 
 
-def _pods_verdict(subject: Subject, result: PassResult, serving: Sequence[int]) -> _Verdict:
+def _version_verdict(version: VersionView, serving: Sequence[int]) -> _Verdict:
+    """Speak of a version that the policy chooses and that cannot serve yet, or at all."""
+    what = f"version {version.number}: "
+    others = [v for v in serving if v != version.number]
+    if version.problem is None:
+        reason = reasons.SYNCING if version.is_begun else reasons.SYNC_PENDING
+        return _working(reason, _with_what_serves(f"{what}{version.progress.rstrip('.')}.", others))
+    message = _with_what_serves(what + version.problem.message, serving)
+    if version.problem.is_final:
+        return _stalled(version.problem.reason, message)
+    return _working(version.problem.reason, message, retrying=True)
+
+
+def _pods_verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> _Verdict:
     if subject.replicas == 0:
         return _Verdict(
             Said("False", reasons.SCALED_TO_ZERO, "spec.serving.replicas is 0: set it to 1 or more to serve.")
         )
-    proven, ready = _proven(result.checks), [c for c in result.checks if is_ready(c.pod)]
+    proven = [p for p in view.pods if p.is_current and _is_proven(p)]
+    ready = [p for p in view.pods if is_ready(p.pod)]
     count = f"{len(proven)} of {subject.replicas} pods"
-    trouble = next((t for t in (find_trouble(c.pod) for c in result.checks) if t), None)
+    trouble = next((t for t in (find_trouble(p.pod) for p in view.pods) if t), None)
+    if view.pending and serving:
+        message = f"{_versions(view.target)} with the current configuration goes to {view.pending} running pods, proven first."
+        return _working(reasons.ROLLING_OUT, _with_what_serves(message, serving))
     if proven and len(proven) == len(ready):
-        said = Said(
-            "True",
-            reasons.SERVING,
-            f"{_versions(serving)} of {subject.model_name} on {count}, proven by the golden check.",
-        )
+        message = f"{_versions(view.committed)} of {subject.model_name} on {count}, proven by the golden check."
+        said = Said("True", reasons.SERVING, message)
         if len(proven) >= subject.replicas:
             return _Verdict(said)
         return _Verdict(said, reconciling=Said("True", reasons.PROGRESSING, trouble or f"{count} are ready."))
     if trouble:
-        return _working(reasons.SERVER_FAILED, trouble + _still(serving), retrying=True)
-    if any(not c.is_current for c in ready):
-        return _working(reasons.ROLLING_OUT, f"{count} have the new configuration.{_still(serving)}")
-    return _working(
-        reasons.PODS_NOT_READY,
-        f"{count} are proven: Triton is starting, loading the model, or answering the golden check.",
-    )
+        return _working(reasons.SERVER_FAILED, _with_what_serves(trouble, serving), retrying=True)
+    if serving:
+        return _working(reasons.ROLLING_OUT, _with_what_serves(f"{count} have the new configuration.", serving))
+    message = f"{count} are proven: Triton is starting, loading the model, or answering the golden check."
+    return _working(reasons.PODS_NOT_READY, message)
 
 
-def _version_status(sync: SyncAssessment, serving: Sequence[int]) -> VersionStatus:
-    number, record = sync.version.version, sync.record
-    if record is not None:
-        state = VersionState.SERVING if number in serving else VersionState.SYNCED
-        return VersionStatus(
-            version=number,
-            state=state,
-            sha256=record.sha256,
-            bytes=record.size_bytes,
-            embedding_space_id=record.embedding_space_id,
-        )
-    states = {
-        SyncPhase.NO_JOB: VersionState.PENDING,
-        SyncPhase.FAILED: VersionState.FAILED,
-        SyncPhase.START_OVER: VersionState.PENDING,
-    }
+def _state(version: VersionView, view: ModelView, serving: Sequence[int]) -> VersionState:
+    if version.problem is not None and version.problem.is_final and version.number not in serving:
+        return VersionState.FAILED
+    if not version.is_synced:
+        return VersionState.SYNCING if version.is_begun else VersionState.PENDING
+    if version.number in view.target and version.number not in view.committed and view.pending:
+        return VersionState.SWITCHING if version.number in serving else VersionState.PROVING
+    if version.number in serving:
+        return VersionState.SERVING
+    return VersionState.SYNCED if version.number in view.chosen else VersionState.RETIRED
+
+
+def _version_status(version: VersionView, view: ModelView, serving: Sequence[int]) -> VersionStatus:
+    told = version.problem.message if version.problem else version.progress
     return VersionStatus(
-        version=number, state=states.get(sync.phase, VersionState.SYNCING), message=_short(sync.message)
+        version=version.number,
+        state=_state(version, view, serving),
+        sha256=version.sha256,
+        bytes=version.size_bytes,
+        embedding_space_id=version.space_id,
+        message=_short(told) if told else None,
     )
 
 
 def _conditions(said: dict[str, Said | None], subject: Subject, now: datetime) -> list[Condition]:
     before = {c.type: c for c in subject.previous.conditions}
+    stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     conditions = []
     for kind, content in said.items():
         if content is None:
             continue
         old = before.get(kind)
-        since = (
-            old.last_transition_time
-            if old and old.status == content.status
-            else now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        )
+        since = old.last_transition_time if old and old.status == content.status else stamp
         conditions.append(
             Condition(
                 type=kind,
@@ -241,31 +238,29 @@ def _conditions(said: dict[str, Said | None], subject: Subject, now: datetime) -
     return conditions
 
 
-def assess_status(
-    subject: Subject, sync: SyncAssessment | None, result: PassResult, *, now: datetime
-) -> ClipModelStatus:
-    """Say what is. `sync` is None when the pass ended before the version could be looked at."""
-    serving = serving_versions(result.checks)
-    synced, verified = _synced(sync), _verified(result.checks)
-    verdict = _verdict(subject, sync, result, serving, synced, verified)
+def assess_status(subject: Subject, view: ModelView, *, now: datetime) -> ClipModelStatus:
+    """Say what is."""
+    serving = serving_versions(view)
+    verdict = _verdict(subject, view, serving)
     said = {
         reasons.READY: verdict.ready,
         reasons.RECONCILING: verdict.reconciling,
         reasons.STALLED: verdict.stalled,
-        reasons.SYNCED: synced,
-        reasons.VERIFIED: verified,
+        reasons.SYNCED: _synced(view),
+        reasons.VERIFIED: _verified(view),
         reasons.AVAILABLE: _available(serving, subject),
     }
+    versions = [_version_status(v, view, serving) for v in sorted(view.versions, key=lambda v: v.number)]
     return ClipModelStatus(
         observed_generation=subject.generation,
         conditions=_conditions(said, subject, now),
         profile=subject.profile,
         model_name=subject.model_name,
-        versions=[_version_status(sync, serving)] if sync else subject.previous.versions,
+        versions=versions or subject.previous.versions,
         serving_versions=list(serving),
         endpoints=subject.endpoints,
-        replicas=sum(1 for c in result.checks if "deletionTimestamp" not in c.pod["metadata"]),
-        ready_replicas=len(_proven(result.checks)),
+        replicas=sum(1 for p in view.pods if "deletionTimestamp" not in p.pod["metadata"]),
+        ready_replicas=sum(1 for p in view.pods if p.is_current and _is_proven(p)),
         selector=",".join(f"{k}={v}" for k, v in sorted(names.selector_labels(subject.name).items())),
     )
 

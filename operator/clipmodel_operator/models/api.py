@@ -72,6 +72,74 @@ class ModelVersion(_Api):
     source: Source
     """Where the ONNX file comes from."""
 
+    new_embedding_space: bool = False
+    """Acknowledges that this version's embeddings cannot be compared with those of the versions before it: what is stored in a vector database must be made anew."""
+
+
+class LatestPolicy(_Api):
+    """Serve the highest version numbers."""
+
+    count: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many of the highest version numbers to serve."""
+
+
+class AllPolicy(_Api):
+    """Serve every version in spec.versions."""
+
+
+class SpecificPolicy(_Api):
+    """Serve the versions that are listed."""
+
+    versions: Annotated[
+        list[Annotated[int, Field(ge=1, le=2_147_483_647)]],
+        Field(min_length=1, max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ]
+    """Version numbers to serve; each must be in spec.versions."""
+
+
+class VersionPolicy(_Api):
+    """Which of the versions serve. A client that names no version gets the highest that serves."""
+
+    latest: LatestPolicy | None = None
+    """Serve the highest version numbers: one, unless count says otherwise. The default."""
+    all: AllPolicy | None = None
+    """Serve every version in spec.versions."""
+    specific: SpecificPolicy | None = None
+    """Serve exactly the versions that are listed."""
+
+
+class SpaceLock(StrEnum):
+    """What becomes of a version whose embeddings cannot be compared with those that serve."""
+
+    LOCKED = "Locked"
+    UNLOCKED = "Unlocked"
+
+
+class Verification(_Api):
+    """How versions prove themselves."""
+
+    tolerance: Annotated[
+        str,
+        Field(
+            pattern=r"^(0\.[0-9]{1,9}|1(\.0{1,9})?)$",
+            max_length=12,
+            json_schema_extra=_rules(
+                (
+                    "double(self) >= 0.9",
+                    "verification.tolerance is a cosine of at least 0.9: below that nothing is proven",
+                )
+            ),
+        ),
+    ] = "0.9999"
+    """Smallest cosine between an embedding that Triton serves and the one that was proven at sync, and between embeddings of one space. A decimal number as text."""
+
+    embedding_space: SpaceLock = SpaceLock.LOCKED
+    """Locked: a version of another embedding space than the one that serves is refused unless it says newEmbeddingSpace. Unlocked: any version may follow any other."""
+
+    @property
+    def min_cosine(self) -> float:
+        return float(self.tolerance)
+
 
 class Batching(_Api):
     """Triton's dynamic batching."""
@@ -211,11 +279,25 @@ class ClipModelSpec(_Api):
         list[ModelVersion],
         Field(
             min_length=1,
-            max_length=1,
+            max_length=64,
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["version"]},
         ),
     ]
-    """The version to serve. This release holds one; put a higher number in its place to move on."""
+    """The versions that are fetched and proven. versionPolicy says which of them serve; a new one takes over without a restart."""
+
+    version_policy: Annotated[
+        VersionPolicy,
+        Field(
+            default_factory=VersionPolicy,
+            json_schema_extra=_rules(
+                (
+                    "[has(self.latest), has(self.all), has(self.specific)].filter(x, x).size() <= 1",
+                    "versionPolicy holds one of latest, all and specific",
+                )
+            ),
+        ),
+    ]
+    """Which of the versions serve; the highest one where it is not set."""
 
     batching: Annotated[
         Batching,
@@ -248,6 +330,9 @@ class ClipModelSpec(_Api):
     serving: Serving = Field(default_factory=Serving)
     """The Triton pods."""
 
+    verification: Verification = Field(default_factory=Verification)
+    """How versions prove themselves."""
+
 
 class VersionState(StrEnum):
     """Where a version is in its life."""
@@ -255,7 +340,10 @@ class VersionState(StrEnum):
     PENDING = "Pending"
     SYNCING = "Syncing"
     SYNCED = "Synced"
+    PROVING = "Proving"
+    SWITCHING = "Switching"
     SERVING = "Serving"
+    RETIRED = "Retired"
     FAILED = "Failed"
 
 
@@ -265,7 +353,8 @@ class VersionStatus(_Api):
     version: int
     """Version number."""
     state: VersionState
-    """Pending (nothing began), Syncing (a Job fetches and proves it), Synced (on the volume), Serving (clients get it), Failed (message says why)."""
+    """Pending (nothing began), Syncing (a Job fetches and proves it), Synced (on the volume), Proving (pods embed with it under a name that no client
+    asks for), Switching (some pods serve it), Serving (clients get it), Retired (on the volume, the policy does not choose it), Failed (message says why)."""
     sha256: Annotated[str | None, Field(max_length=64)] = None
     """SHA-256 of the bytes on the volume."""
     bytes: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -23,20 +23,23 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
-class GoldenResult:
-    """What the golden check found on one pod; `difference` is None where the embeddings are the proven ones."""
+class Loaded:
+    """What a server said that it runs, and whether it gave the proven embeddings of it."""
 
+    config_id: str
+    versions: tuple[int, ...]
     difference: str | None
+    """How its embeddings differ from the proven ones; None where they do not."""
 
 
 @dataclass(frozen=True, slots=True)
-class PodCheck:
-    """A pod and whether it has proven itself: `result` is None while the check has not been possible."""
+class PodView:
+    """A Triton pod; `loaded` is None while it could not be asked."""
 
     pod: Object
-    is_current: bool
-    """It started with the config that is committed."""
-    result: GoldenResult | None = None
+    profile: str
+    """The profile whose config it reads at start."""
+    loaded: Loaded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,9 @@ class Blocked:
 
 
 @dataclass(frozen=True, slots=True)
-class PassResult:
-    """All that a status is made of, besides the ClipModel itself."""
+class RolloutFailure:
+    """Why servers did not take a config: of one version, or (None) of the config as a whole."""
 
-    observed: Observed
-    checks: tuple[PodCheck, ...] = field(default=())
-    blocked: Blocked | None = None
+    version: int | None
+    reason: str
+    message: str

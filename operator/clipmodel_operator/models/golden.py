@@ -69,18 +69,24 @@ def decode_vector(text: str) -> tuple[float, ...]:
     return struct.unpack(f"<{len(data) // 2}e", data)
 
 
-def difference(served: tuple[float, ...], golden: tuple[float, ...]) -> str | None:
+def cosine(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """Give the cosine of two vectors of one length, neither of them zero."""
+    return sum(x * y for x, y in zip(a, b, strict=True)) / (math.hypot(*a) * math.hypot(*b))
+
+
+def difference(served: tuple[float, ...], golden: tuple[float, ...], min_cosine: float = MIN_COSINE) -> str | None:
     """Say how a served embedding differs from the proven one; None where they are equal (docs/spec/sync.md, the golden check)."""
     if len(served) != len(golden):
         return f"{len(served)} values, expected {len(golden)}"
-    if not all(map(math.isfinite, served)):
+    # Of both: nothing would ever differ from a proven NaN.
+    if not all(map(math.isfinite, (*served, *golden))):
         return "values that are not finite"
     norm, expected = math.hypot(*served), math.hypot(*golden)
     if norm == 0 or expected == 0:
         return "only zeros"
-    cosine = sum(a * b for a, b in zip(served, golden, strict=True)) / (norm * expected)
-    if cosine < MIN_COSINE:
-        return f"cosine {cosine:.4f} to the proven embedding, at least {MIN_COSINE} expected"
+    found = cosine(served, golden)
+    if found < min_cosine:
+        return f"cosine {found:.4f} to the proven embedding, at least {min_cosine} expected"
     if abs(norm / expected - 1) > MAX_NORM_DEVIATION:
         return f"norm {norm:.4g}, expected {expected:.4g} within {MAX_NORM_DEVIATION:.0%}"
     return None

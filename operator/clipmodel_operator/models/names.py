@@ -18,9 +18,8 @@ LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 LABEL_MODEL = f"{GROUP}/model"
 LABEL_COMPONENT = "app.kubernetes.io/component"
 ANNOTATION_HASH = f"{GROUP}/rendered-hash"
-ANNOTATION_CONFIG_HASH = f"{GROUP}/config-hash"
-#: On Triton pods: the versions that they loaded at start.
-ANNOTATION_VERSIONS = f"{GROUP}/versions"
+#: On Triton pods: the profile whose config they read at start.
+ANNOTATION_PROFILE = f"{GROUP}/profile"
 MANAGED_SELECTOR = f"{LABEL_MANAGED_BY}={FIELD_MANAGER}"
 
 COMPONENT_SERVER = "server"

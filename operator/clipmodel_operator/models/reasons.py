@@ -24,12 +24,15 @@ SYNCING = "Syncing"
 GOLDEN_CHECK_PENDING = "GoldenCheckPending"
 PODS_NOT_READY = "PodsNotReady"
 ROLLING_OUT = "RollingOut"
+PROVING = "Proving"
 SCALED_TO_ZERO = "ScaledToZero"
 
 # A person must act (Stalled True), besides the sync Job's own reasons, which are passed on as they are.
 INVALID_SPEC = "InvalidSpec"
 OBJECT_REJECTED = "ObjectRejected"
 GOLDEN_CHECK_FAILED = "GoldenCheckFailed"
+SERVER_REJECTED = "ServerRejected"
+EMBEDDING_SPACE_MISMATCH = "EmbeddingSpaceMismatch"
 SERVER_FAILED = "ServerFailed"
 SYNC_FAILED = "SyncFailed"
 
@@ -47,5 +50,14 @@ SYNC_STALLED_REASONS = (
     "SignatureMismatch",
     "ProofFailed",
     "VersionImmutable",
+    "InvalidArguments",
 )
-SYNC_RETRY_REASONS = ("SourceUnavailable", "DownloadTruncated", "VolumeFull", "Interrupted")
+SYNC_RETRY_REASONS = (
+    "SourceUnavailable",
+    "DownloadTruncated",
+    "VolumeFull",
+    "VolumeBusy",
+    "VolumeFailed",
+    "Interrupted",
+    "InternalError",
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,11 +21,6 @@ class VersionRecord:
     """Tensor names, types and shapes, as canonical JSON."""
     vectors: tuple[str, ...]
     """Golden vectors, base64 of FP16."""
-
-    @property
-    def embedding_space_id(self) -> str:
-        """Name the embedding space by its golden vectors."""
-        return hashlib.sha256("\n".join((golden.IMAGES, *self.vectors)).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -70,8 +64,8 @@ def parse_report(text: str) -> VersionRecord | SyncFailure:
         return SyncFailure(
             version=int(report["version"]),
             is_final=report["result"] == "Failed",
-            reason=str(report["reason"]),
+            reason=str(report["reason"])[:64],
             message=str(report["message"])[:256],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"not a sync report: {error!r}") from error

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from clipmodel_operator.assessment.drift import holds
-from clipmodel_operator.assessment.sync import SyncPhase
 from clipmodel_operator.models import names, reasons
 from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.errors import RejectedError, StalledError
@@ -75,8 +74,8 @@ async def apply_desired(
             await _create_secret(store, key, desired, observed)
         if current is None or not holds(current, manifest):
             cache.put(resource.kind, await _guard(store.apply_object(resource, key.namespace, manifest), manifest))
-    if desired.sync.phase is SyncPhase.NO_JOB:
-        created = await _guard(store.create_object(JOBS, key.namespace, desired.job), desired.job)
+    for job in desired.jobs:
+        created = await _guard(store.create_object(JOBS, key.namespace, job), job)
         if created is not None:
             cache.put(JOBS.kind, created)
 
@@ -113,22 +112,22 @@ async def _guard(request: Any, manifest: Manifest) -> Any:
 
 
 async def prune(store: ObjectStore, cache: ObjectCache, model: ClipModel, desired: Desired, observed: Observed) -> bool:
-    """Delete Jobs of other sources than the spec's, and one that must start over. Confirmed by a live read: the cache may be behind.
+    """Delete Jobs of sources that the spec no longer has, and those that must start over. Confirmed by a live read: the cache may be behind.
 
     Gives whether something was deleted.
     """
-    current = desired.job["metadata"]["name"]
     pruned = False
     for job in observed.jobs:
         name = job["metadata"]["name"]
-        if name == current and desired.sync.phase is not SyncPhase.START_OVER:
+        if name in desired.kept_jobs:
             continue
-        if name == current and await _has_missed_pods(store, cache, model):
+        if name in desired.restarted_jobs and await _has_missed_pods(store, cache, model):
             return True
         live = await store.get_object(JOBS, model.key.namespace, name)
-        if live is not None and not any(
+        is_ours = live is not None and any(
             o.get("uid") == model.uid for o in live["metadata"].get("ownerReferences") or ()
-        ):
+        )
+        if live is not None and not is_ours:
             continue
         if live is not None:
             await store.delete_object(JOBS, model.key.namespace, name, uid=live["metadata"]["uid"])

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from clipmodel_operator.assessment.pods import is_ending
+from clipmodel_operator.assessment.pods import is_ending, is_ready
+from clipmodel_operator.assessment.rollout import Target, check_space, choose, plan_target
 from clipmodel_operator.assessment.sync import SyncAssessment, SyncPhase, assess_sync
+from clipmodel_operator.models.api import ModelVersion, Profile
 from clipmodel_operator.models.clipmodel import ClipModel
-from clipmodel_operator.models.facts import Observed
-from clipmodel_operator.models.records import VersionRecord
-from clipmodel_operator.rendering.canonical import content_hash, without_none
+from clipmodel_operator.models.facts import Observed, PodView, RolloutFailure
+from clipmodel_operator.models.records import SyncFailure, VersionRecord
+from clipmodel_operator.models.spaces import EmbeddingSpace, find_space, with_spaces
+from clipmodel_operator.rendering.canonical import without_none
 from clipmodel_operator.rendering.claim import render_claim
-from clipmodel_operator.rendering.config_map import config_key, read_records, render_config_map
+from clipmodel_operator.rendering.config_map import Committed, read_committed, render_config_map
+from clipmodel_operator.rendering.config_pbtxt import config_id, render_config
 from clipmodel_operator.rendering.control_key import render_control_secret
 from clipmodel_operator.rendering.deployment import render_deployment
 from clipmodel_operator.rendering.service import render_service
@@ -23,21 +27,61 @@ from clipmodel_operator.rendering.sync_job import render_sync_job
 
 Manifest = dict[str, Any]
 
+# Each Job holds one version in memory to prove it, and shares the source's bandwidth.
+_JOBS_AT_ONCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPlan:
+    """One version of the spec: how far its sync is, and why it may not serve although it is synced."""
+
+    sync: SyncAssessment
+    job: Manifest
+    refusal: SyncFailure | RolloutFailure | None = None
+
+    @property
+    def number(self) -> int:
+        return self.sync.version.version
+
+    @property
+    def is_usable(self) -> bool:
+        return self.sync.phase is SyncPhase.DONE and self.refusal is None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionsPlan:
+    """All versions of the spec, and which should serve."""
+
+    plans: tuple[VersionPlan, ...]
+    before: Committed
+    """What the ConfigMap says."""
+    records: tuple[VersionRecord, ...]
+    spaces: tuple[EmbeddingSpace, ...]
+    target: Target
+
+    def record_of(self, version: int) -> VersionRecord | None:
+        return next((r for r in self.records if r.version == version), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What should be, and what follows for this pass."""
 
-    sync: SyncAssessment
-    job: Manifest
-    """The Job of the version in the spec; made only while `sync` needs one, and kept for its log."""
+    versions: VersionsPlan
+    jobs: tuple[Manifest, ...]
+    """Jobs to create now."""
+    kept_jobs: frozenset[str]
+    """Names of Jobs that stay: those that work, and those that ended, for their logs."""
+    restarted_jobs: frozenset[str]
+    """Names of Jobs that ended and can tell nothing: deleted, and made again."""
     applied: tuple[Manifest, ...]
     """Objects to apply where they differ, in this order."""
     secret: Manifest | None
     """Made before the pods that read it; never read back."""
-    records: tuple[VersionRecord, ...]
-    """The versions that are committed: none before the first sync."""
-    config_hash: str | None
+    committed: Committed
+    """What the ConfigMap says after this pass: nothing before the first sync."""
+    pending: tuple[PodView, ...]
+    """Ready pods that do not run what they should: the target, or (where the target failed) what is committed."""
 
 
 def _node_in_use(observed: Observed) -> str | None:
@@ -57,42 +101,122 @@ def _pods_of(job: Mapping[str, Any] | None, pods: Sequence[Mapping[str, Any]]) -
     return [p for p in pods if any(o.get("uid") == uid for o in p["metadata"].get("ownerReferences") or ())]
 
 
-def plan_desired(
-    model: ClipModel, observed: Observed, settings: RenderSettings, *, control_key: str, now: datetime
-) -> Desired:
-    """Decide what should be. The spec's version is committed once it is synced; until then what was committed stays."""
-    version = model.spec.versions[0]
+def plan_versions(
+    model: ClipModel,
+    observed: Observed,
+    settings: RenderSettings,
+    *,
+    failures: Mapping[int | None, RolloutFailure],
+    now: datetime,
+) -> VersionsPlan:
+    """Look at every version of the spec, and decide which should serve. `failures` are those of earlier rollouts of this generation."""
+    before = read_committed(observed.config_map)
     is_bound = observed.claim is not None and (observed.claim.get("status") or {}).get("phase") == "Bound"
-    job = render_sync_job(model, version, settings, binds_volume=not is_bound, node=_node_in_use(observed))
-    current = _find(observed.jobs, job["metadata"]["name"])
-    committed = read_records(observed.config_map)
-    sync = assess_sync(version, committed=committed, job=current, pods=_pods_of(current, observed.sync_pods), now=now)
-    records = (sync.record,) if sync.phase is SyncPhase.DONE and sync.record else committed
+    node = _node_in_use(observed)
+
+    def look(version: ModelVersion) -> tuple[SyncAssessment, Manifest]:
+        job = render_sync_job(model, version, settings, binds_volume=not is_bound, node=node)
+        current = _find(observed.jobs, job["metadata"]["name"])
+        pods = _pods_of(current, observed.sync_pods)
+        return assess_sync(version, committed=before.records, job=current, pods=pods, now=now), without_none(job)
+
+    looked = [look(v) for v in sorted(model.spec.versions, key=lambda v: v.version, reverse=True)]
+    fresh = {sync.record.version: sync.record for sync, _ in looked if sync.record is not None}
+    # A version that serves and is in the spec no longer is still needed until another takes over.
+    still = {r.version: r for r in before.records if r.version in before.versions}
+    records = tuple(sorted({**still, **fresh}.values(), key=lambda r: r.version))
+    tolerance = model.spec.verification.min_cosine
+    spaces = with_spaces(records, before.spaces, min_cosine=tolerance)
+    # An anchor stays for as long as any version is of its space.
+    used = {space.id for r in records if (space := find_space(r, spaces, min_cosine=tolerance))}
+    spaces = tuple(s for s in spaces if s.id in used)
+    serving = [r for r in before.records if r.version in before.versions]
+
+    chosen = choose(model.spec.version_policy, [v.version for v in model.spec.versions])
+
+    def refuse(sync: SyncAssessment) -> SyncFailure | RolloutFailure | None:
+        if sync.record is None or sync.record in serving or sync.version.version not in chosen:
+            return None
+        failed = failures.get(sync.record.version)
+        return failed or check_space(model, sync.record, spaces=spaces, serving=serving)
+
+    plans = tuple(VersionPlan(sync, job, refuse(sync)) for sync, job in looked)
+    target = plan_target(
+        model.spec.version_policy,
+        versions=[p.number for p in plans],
+        usable=[p.number for p in plans if p.is_usable],
+        committed=before.versions,
+    )
+    return VersionsPlan(plans, before, records, spaces, target)
+
+
+def runs(model: ClipModel, view: PodView, versions: Sequence[int]) -> bool:
+    """Tell whether a pod serves exactly `versions` by the current spec, and has proven it."""
+    if not versions or view.loaded is None or view.loaded.difference is not None:
+        return False
+    config = render_config(model, versions=versions, profile=Profile(view.profile))
+    return view.loaded.config_id == config_id(config)
+
+
+def plan_desired(
+    model: ClipModel,
+    observed: Observed,
+    versions: VersionsPlan,
+    views: Sequence[PodView],
+    settings: RenderSettings,
+    *,
+    control_key: str,
+    config_failure: RolloutFailure | None,
+) -> Desired:
+    """Decide what should be, from what every version and every pod is at.
+
+    The target is committed when every ready pod has proven it; where none is ready it is committed at once, and the pods' own startup probe is the proof.
+    While a config as a whole is known to fail (`config_failure`) the ConfigMap stays as it is.
+    """
+    ready = [v for v in views if is_ready(v.pod)]
+    wanted = versions.target.versions
+    is_committable = bool(wanted) and config_failure is None and all(runs(model, v, wanted) for v in ready)
+    serving = wanted if is_committable else versions.before.versions
+    committed = Committed(serving, versions.records, versions.spaces) if serving else Committed()
+    pending = () if config_failure or not wanted else tuple(v for v in ready if not runs(model, v, wanted))
     applied = [render_claim(model)]
-    secret, config_hash = None, None
-    if records:
-        config_map = render_config_map(model, records)
-        config_hash = content_hash({
-            "config": config_map["data"][config_key(model.spec.profile.value)],
-            "versions": {r.version: r.sha256 for r in records},
-        })  # fmt: skip
+    secret = None
+    if committed.versions:
         secret = render_control_secret(model, control_key)
+        deployment = render_deployment(model, settings, control_secret=secret["metadata"]["name"])
         applied += [
-            config_map,
+            _config_map(model, observed, committed, is_committable=is_committable),
             render_service(model),
-            render_deployment(
-                model,
-                settings,
-                versions=[r.version for r in records],
-                config_hash=config_hash,
-                control_secret=secret["metadata"]["name"],
-            ),
+            deployment,
         ]
     return Desired(
-        sync=sync,
-        job=without_none(job),
+        versions=versions,
+        jobs=_jobs_to_create(versions.plans),
+        kept_jobs=frozenset(
+            p.job["metadata"]["name"] for p in versions.plans if p.sync.phase is not SyncPhase.START_OVER
+        ),
+        restarted_jobs=frozenset(
+            p.job["metadata"]["name"] for p in versions.plans if p.sync.phase is SyncPhase.START_OVER
+        ),
         applied=tuple(without_none(manifest) for manifest in applied),
         secret=without_none(secret),
-        records=records,
-        config_hash=config_hash,
+        committed=committed,
+        pending=pending,
     )
+
+
+def _config_map(model: ClipModel, observed: Observed, committed: Committed, *, is_committable: bool) -> Manifest:
+    """Render the ConfigMap. Until the pods have proven the new config, the configs that are committed stay: only records are added."""
+    rendered = render_config_map(model, committed)
+    if is_committable or observed.config_map is None:
+        return rendered
+    before = observed.config_map.get("data") or {}
+    kept = {k: before[k] for k in before if k.endswith(".pbtxt") and k in rendered["data"]}
+    return {**rendered, "data": {**rendered["data"], **kept}}
+
+
+def _jobs_to_create(plans: Sequence[VersionPlan]) -> tuple[Manifest, ...]:
+    """Choose the next Jobs, highest version first."""
+    working = sum(1 for p in plans if p.sync.phase in {SyncPhase.RUNNING, SyncPhase.RETRYING})
+    missing = [p.job for p in plans if p.sync.phase is SyncPhase.NO_JOB]
+    return tuple(missing[: max(0, _JOBS_AT_ONCE - working)])

@@ -1,4 +1,4 @@
-"""One level-triggered pass over a ClipModel: gather, plan, apply, prune, verify, assess, report.
+"""One level-triggered pass over a ClipModel: gather, look, plan, apply, prune, report, roll out.
 
 Whatever happened since the last pass, and however far that one came, this one looks at what is and does what is missing.
 """
@@ -6,24 +6,25 @@ Whatever happened since the last pass, and however far that one came, this one l
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from clipmodel_operator.assessment.pods import is_running
+from clipmodel_operator.assessment.pods import is_running, started_profile
 from clipmodel_operator.assessment.status import assess_status, blocked_by
-from clipmodel_operator.assessment.sync import SyncAssessment
 from clipmodel_operator.models import reasons
 from clipmodel_operator.models.clipmodel import ClipModel, parse_clip_model
-from clipmodel_operator.models.errors import GoneError, RetryError, StalledError
-from clipmodel_operator.models.facts import Observed, PassResult, PodCheck
+from clipmodel_operator.models.errors import GoneError, RejectedError, RetryError, StalledError
+from clipmodel_operator.models.facts import Blocked, Observed, PodView, RolloutFailure
 from clipmodel_operator.models.names import Key
 from clipmodel_operator.models.resources import CLIP_MODELS
 from clipmodel_operator.reconcile.apply import ObjectStore, apply_desired, prune
-from clipmodel_operator.reconcile.desired import plan_desired
+from clipmodel_operator.reconcile.desired import Desired, plan_desired, plan_versions
+from clipmodel_operator.reconcile.fleet import Fleet, Triton
 from clipmodel_operator.reconcile.gather import gather
 from clipmodel_operator.reconcile.report import StatusStore, subject_of, write_status
-from clipmodel_operator.reconcile.verify import Verifier
+from clipmodel_operator.reconcile.rollout import Rollout, Wanted
+from clipmodel_operator.reconcile.view import view_of
 from clipmodel_operator.rendering.control_key import derive_control_key
 from clipmodel_operator.rendering.settings import RenderSettings
 from clipmodel_operator.runtime.cache import ObjectCache
@@ -51,10 +52,20 @@ class _Pass:
     """What a pass has found out so far; complete or not, status is made of it."""
 
     observed: Observed
+    views: tuple[PodView, ...]
     model: ClipModel | None = None
-    sync: SyncAssessment | None = None
-    checks: tuple[PodCheck, ...] = ()
+    control_key: str = ""
+    desired: Desired | None = None
+    blocked: Blocked | None = None
     again: Again | None = None
+
+
+@dataclass(slots=True)
+class _Failures:
+    """Rollouts that failed, of one generation: the same is not tried again until the spec changes."""
+
+    generation: int
+    by_version: dict[int | None, RolloutFailure] = field(default_factory=dict)
 
 
 class Reconciler:
@@ -65,17 +76,19 @@ class Reconciler:
         *,
         store: Store,
         cache: ObjectCache,
-        verifier: Verifier,
+        triton: Triton,
         settings: RenderSettings,
         root_key: bytes,
         clock: Clock,
     ) -> None:
         self._store = store
         self._cache = cache
-        self._verifier = verifier
+        self._fleet = Fleet(triton)
+        self._rollout = Rollout(triton, self._fleet)
         self._settings = settings
         self._root_key = root_key
         self._clock = clock
+        self._failures: dict[str, _Failures] = {}
 
     async def reconcile(self, key: Key) -> Again | None:
         """Bring one ClipModel nearer to its spec. Gives when to look again, if not at the next event."""
@@ -83,70 +96,111 @@ class Reconciler:
         if obj is None or "deletionTimestamp" in obj["metadata"]:
             # Garbage collection removes the children, with or without us.
             if obj is not None:
-                self._verifier.forget(obj["metadata"]["uid"])
+                self._fleet.forget(obj["metadata"]["uid"])
+                self._failures.pop(obj["metadata"]["uid"], None)
             return None
         observed = gather(self._cache, key)
-        # Until a pod is known to run on the committed config it counts as an earlier one: it may serve, but proves nothing.
-        state = _Pass(observed, checks=tuple(PodCheck(pod=p, is_current=False) for p in observed.server_pods))
-        blocked = None
+        # Until a pod has been asked nothing is known of it.
+        state = _Pass(observed, views=tuple(PodView(p, started_profile(p)) for p in observed.server_pods))
+        is_advanced = await self._guard(key, state, self._advance(obj, state))
+        is_told = await self._report(obj, state)
+        # Status first: what follows takes as long as a model takes to load.
+        if is_advanced and is_told and state.desired is not None and state.desired.pending:
+            state.again = Again(0.0)
+            if not await self._guard(key, state, self._roll_out(state)):
+                await self._report(self._cache.get(CLIP_MODELS.kind, key.namespace, key.name) or obj, state)
+        return state.again
+
+    async def _guard(self, key: Key, state: _Pass, work: Awaitable[None]) -> bool:
+        """Do a part of the pass, and turn what goes wrong into what status says. Gives whether all went well."""
         try:
-            await self._advance(obj, state)
+            await work
+            return True  # noqa: TRY300 - what follows is the list of what may go wrong
         except StalledError as error:
-            blocked = blocked_by(error.reason, str(error), is_stalled=True)
+            state.blocked = blocked_by(error.reason, str(error), is_stalled=True)
         except RetryError as error:
             logger.warning("%s: %s", key, error)
-            blocked = blocked_by(reasons.API_UNAVAILABLE, str(error), is_stalled=False)
+            state.blocked = blocked_by(reasons.API_UNAVAILABLE, str(error), is_stalled=False)
             state.again = Again(error.retry_after_s)
-        except GoneError as error:
+        except (GoneError, RejectedError) as error:
             # The namespace, or the resource itself, went while we worked; if not, the next try will find out.
             logger.info("%s: %s", key, error)
+            state.blocked = blocked_by(reasons.API_UNAVAILABLE, str(error), is_stalled=False)
             state.again = Again()
-            return state.again
         except Exception:  # the one place where a bug of ours becomes a status
             logger.exception("%s: a bug in the operator", key)
-            blocked = blocked_by(
-                reasons.INTERNAL_ERROR, "The operator has a bug, see its log. It tries again.", is_stalled=False
-            )
+            message = "The operator has a bug, see its log. It tries again."
+            state.blocked = blocked_by(reasons.INTERNAL_ERROR, message, is_stalled=False)
             state.again = Again()
-        result = PassResult(observed=state.observed, checks=state.checks, blocked=blocked)
-        return await self._report(obj, state, result)
+        return False
+
+    def _known_failures(self, model: ClipModel) -> dict[int | None, RolloutFailure]:
+        known = self._failures.get(model.uid)
+        if known is None or known.generation != model.generation:
+            known = self._failures[model.uid] = _Failures(model.generation)
+        return known.by_version
 
     async def _advance(self, obj: Mapping[str, Any], state: _Pass) -> None:
-        """Go as far as can be gone now."""
+        """Go as far as can be gone now, without touching what runs."""
         model = state.model = parse_clip_model(obj)
-        observed = state.observed
-        control_key = derive_control_key(self._root_key, uid=model.uid)
-        desired = plan_desired(model, observed, self._settings, control_key=control_key, now=self._clock.now())
-        state.sync = desired.sync
-        if desired.sync.retry_after_s is not None:
-            state.again = Again(desired.sync.retry_after_s)
-        await self._verify(model, state, desired.config_hash, desired.records)
+        observed, failures = state.observed, self._known_failures(model)
+        state.control_key = derive_control_key(self._root_key, uid=model.uid)
+        versions = plan_versions(model, observed, self._settings, failures=failures, now=self._clock.now())
+        retries = [p.sync.retry_after_s for p in versions.plans if p.sync.retry_after_s is not None]
+        if retries:
+            state.again = Again(min(retries))
+        state.views = await self._fleet.look(
+            model, observed.server_pods, records=versions.records, control_key=state.control_key
+        )
+        desired = state.desired = plan_desired(
+            model,
+            observed,
+            versions,
+            state.views,
+            self._settings,
+            control_key=state.control_key,
+            config_failure=failures.get(None),
+        )
+        if any(is_running(v.pod) and (v.loaded is None or v.loaded.difference) for v in state.views):
+            state.again = Again(_RECHECK_S)
         await apply_desired(self._store, self._cache, model, desired, observed)
         if await prune(self._store, self._cache, model, desired, observed):
             state.again = Again(0.0)
 
-    async def _verify(self, model: ClipModel, state: _Pass, config_hash: str | None, records: tuple[Any, ...]) -> None:
-        if config_hash is None:
+    async def _roll_out(self, state: _Pass) -> None:
+        """Bring the pods that do not run the target to it."""
+        model, desired = state.model, state.desired
+        if model is None or desired is None:
             return
-        pods = state.observed.server_pods
-        state.checks = await self._verifier.check_pods(model, pods, records=records, committed_hash=config_hash)
-        unproven = [
-            c for c in state.checks if c.is_current and is_running(c.pod) and (c.result is None or c.result.difference)
-        ]
-        if unproven and state.again is None:
-            state.again = Again(_RECHECK_S)
+        records = desired.versions.records
+        before = desired.versions.before.versions
+        failure = await self._rollout.bring(
+            model,
+            desired.pending,
+            Wanted(desired.versions.target.versions, records),
+            committed=Wanted(before, records) if before else None,
+            control_key=state.control_key,
+        )
+        if failure is not None:
+            self._known_failures(model)[failure.version] = failure
 
-    async def _report(self, obj: Mapping[str, Any], state: _Pass, result: PassResult) -> Again | None:
+    async def _report(self, obj: Mapping[str, Any], state: _Pass) -> bool:
+        """Write the status. Gives whether the object is still there."""
         now = self._clock.now()
-        status = assess_status(subject_of(obj, state.model), state.sync, result, now=now)
+        failures = self._known_failures(state.model) if state.model else {}
+        view = view_of(
+            state.model, state.desired, state.views, config_failure=failures.get(None), blocked=state.blocked
+        )
+        status = assess_status(subject_of(obj, state.model), view, now=now)
         try:
             written = await write_status(self._store, obj, status, now=now)
         except GoneError:
-            return None
+            return False
         except RetryError as error:
             logger.warning("status: %s", error)
-            return state.again or Again(error.retry_after_s)
+            state.again = state.again or Again(error.retry_after_s)
+            return False
         if written is not None:
             # The cache must have what was written, or the next pass would write it again.
             self._cache.put(CLIP_MODELS.kind, written)
-        return state.again
+        return True

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from clipmodel_operator.assessment.events import Event, plan_events
-from clipmodel_operator.assessment.status import Subject
 from clipmodel_operator.models import names
 from clipmodel_operator.models.api import ClipModelStatus
 from clipmodel_operator.models.clipmodel import ClipModel, parse_status
 from clipmodel_operator.models.resources import CLIP_MODELS, EVENTS, Resource
+from clipmodel_operator.models.view import Subject
 from clipmodel_operator.rendering.service import endpoints
 
 

@@ -1,6 +1,7 @@
-"""The one ConfigMap: config.pbtxt, the versions' records with their golden vectors, and the startup probe.
+"""The one ConfigMap: both profiles' config.pbtxt, the served versions' golden vectors, the startup probe, and the records of all versions.
 
-It is the commit: what a restarted pod reads is what is served.
+It is the commit: what a restarted pod reads is what is served. Both profiles are always there, so that a change between them finds the old
+pods' config as long as one of them may restart.
 """
 
 from __future__ import annotations
@@ -8,16 +9,20 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from clipmodel_operator.models import golden, names
+from clipmodel_operator.models.api import Profile
 from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.records import VersionRecord, parse_report
+from clipmodel_operator.models.spaces import EmbeddingSpace, read_spaces
 from clipmodel_operator.rendering.canonical import content_hash
 from clipmodel_operator.rendering.config_pbtxt import render_config_pbtxt
 
 VERSIONS_KEY = "versions.json"
+RECORDS_KEY = "records.json"
 PROBE_KEY = "probe.py"
 _ANNOTATION_CONTENT = f"{names.GROUP}/content-hash"
 
@@ -32,19 +37,38 @@ def render_probe() -> str:
     return inspect.getsource(golden) + program
 
 
-def render_config_map(model: ClipModel, records: Sequence[VersionRecord]) -> dict[str, Any]:
-    """Render the commit of `records`, which must not be empty."""
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a ConfigMap says: the versions that serve, and all that is known of any version."""
+
+    versions: tuple[int, ...] = ()
+    records: tuple[VersionRecord, ...] = ()
+    spaces: tuple[EmbeddingSpace, ...] = ()
+
+
+def _to_json(records: Sequence[VersionRecord]) -> dict[str, Any]:
+    return {str(r.version): r.to_json() for r in sorted(records, key=lambda r: r.version)}
+
+
+def render_config_map(model: ClipModel, committed: Committed) -> dict[str, Any]:
+    """Render the commit, whose versions must not be empty."""
     tensors = model.tensors
+    serving = [r for r in committed.records if r.version in committed.versions]
     versions = {
         "model": model.model_name,
         "input": tensors.input_name,
         "output": tensors.output_name,
         "imageSize": tensors.image_size,
-        "versions": {str(r.version): r.to_json() for r in sorted(records, key=lambda r: r.version)},
+        "minCosine": model.spec.verification.min_cosine,
+        "versions": _to_json(serving),
     }
+    records = {"versions": _to_json(committed.records), "spaces": [s.to_json() for s in committed.spaces]}
     data = {
-        config_key(model.spec.profile.value): render_config_pbtxt(model, versions=[r.version for r in records]),
+        config_key(profile.value): render_config_pbtxt(model, versions=committed.versions, profile=profile)
+        for profile in Profile
+    } | {
         VERSIONS_KEY: json.dumps(versions, indent=1, sort_keys=True),
+        RECORDS_KEY: json.dumps(records, indent=1, sort_keys=True),
         PROBE_KEY: render_probe(),
     }
     return {
@@ -53,24 +77,30 @@ def render_config_map(model: ClipModel, records: Sequence[VersionRecord]) -> dic
         "metadata": {
             "name": names.config_map_name(model.key.name),
             "labels": names.labels(model.key.name, names.COMPONENT_SERVER),
-            # Of the records alone: they are read back, and must be what was written.
-            "annotations": {_ANNOTATION_CONTENT: content_hash(data[VERSIONS_KEY])},
+            # Of what is read back alone: it must be what was written.
+            "annotations": {_ANNOTATION_CONTENT: _content_hash(data)},
             "ownerReferences": [model.owner_reference],
         },
         "data": data,
     }
 
 
-def read_records(config_map: Mapping[str, Any] | None) -> tuple[VersionRecord, ...]:
+def _content_hash(data: Mapping[str, Any]) -> str:
+    return content_hash([data.get(VERSIONS_KEY), data.get(RECORDS_KEY)])
+
+
+def read_committed(config_map: Mapping[str, Any] | None) -> Committed:
     """Read what is committed. Nothing is read from a ConfigMap that was edited by hand: the volume has the truth, and a Job reads it again."""
     if config_map is None:
-        return ()
-    text = (config_map.get("data") or {}).get(VERSIONS_KEY, "")
-    annotations = config_map["metadata"].get("annotations") or {}
-    if annotations.get(_ANNOTATION_CONTENT) != content_hash(text):
-        return ()
+        return Committed()
+    data, annotations = config_map.get("data") or {}, config_map["metadata"].get("annotations") or {}
+    if annotations.get(_ANNOTATION_CONTENT) != _content_hash(data):
+        return Committed()
     try:
-        records = [parse_report(json.dumps(report)) for report in json.loads(text)["versions"].values()]
-    except (ValueError, KeyError, AttributeError):
-        return ()
-    return tuple(r for r in records if isinstance(r, VersionRecord))
+        known = json.loads(data[RECORDS_KEY])
+        records = [parse_report(json.dumps(report)) for report in known["versions"].values()]
+        serving = tuple(sorted(int(v) for v in json.loads(data[VERSIONS_KEY])["versions"]))
+        spaces = read_spaces(known["spaces"])
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return Committed()
+    return Committed(serving, tuple(r for r in records if isinstance(r, VersionRecord)), spaces)

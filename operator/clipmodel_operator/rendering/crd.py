@@ -22,6 +22,10 @@ _SPEC_RULES = (
         "has(self.modelName) == has(oldSelf.modelName) && (!has(self.modelName) || self.modelName == oldSelf.modelName)",
         "spec.modelName is immutable: clients ask for the model by it; create another ClipModel for another name",
     ),
+    (
+        "!has(self.versionPolicy.specific) || self.versionPolicy.specific.versions.all(v, self.versions.exists(w, w.version == v))",
+        "spec.versionPolicy.specific.versions names a version that is not in spec.versions: add it there, or leave it out here",
+    ),
 )
 _PRINTER_COLUMNS = (
     {"name": "Profile", "type": "string", "jsonPath": ".status.profile", "description": "Where the model runs."},
@@ -54,16 +58,22 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str
     result: dict[str, Any] = {}
     for key, value in _inlined(schema, definitions).items():
         if key == "properties":
-            result[key] = {name: _structural(sub, definitions) for name, sub in value.items()}
+            result[key] = {name: _field(sub, definitions) for name, sub in value.items()}
         elif key == "items" or (key == "additionalProperties" and isinstance(value, dict)):
             result[key] = _structural(value, definitions)
         elif key == "x-alternatives":
             result["anyOf"] = value
         elif key not in _DROPPED and key != "additionalProperties" and not (key == "default" and value is None):
             result[key] = value
-    has_all_defaults = "properties" in result and "required" not in result
-    if has_all_defaults:
-        result.setdefault("default", {})  # so that the defaults of its fields apply, and are seen
+    return result
+
+
+def _field(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Turn a field's schema. An object that is always there gets a default, so that those of its own fields apply, and are seen."""
+    result = _structural(schema, definitions)
+    is_optional = schema.get("default", ...) is None
+    if "properties" in result and "required" not in result and not is_optional:
+        result.setdefault("default", {})
     return result
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from clipmodel_operator.models import names
@@ -17,7 +16,7 @@ CONTAINER = "triton"
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 # Endpoint groups that change or read out the server. What clients need stays open: health, metadata, inference, statistics.
 _RESTRICTED = "model-repository,model-config,shared-memory,trace,logging"
-_CONTROL_HEADER = "clipmodel-control-key"
+_CONTROL_HEADER = "clipmodel-control-key"  # clients/triton.py sends it
 _PRE_STOP_S = 10  # Triton stays "ready" while it drains: endpoints must hear of the deletion first
 _EXIT_TIMEOUT_S = 30
 
@@ -73,10 +72,8 @@ def _probes(model: ClipModel) -> dict[str, Any]:
     }
 
 
-def render_deployment(
-    model: ClipModel, settings: RenderSettings, *, versions: Sequence[int], config_hash: str, control_secret: str
-) -> dict[str, Any]:
-    """Render the Deployment. `versions` and `config_hash` are of what Triton reads at start: others restart the pods."""
+def render_deployment(model: ClipModel, settings: RenderSettings, *, control_secret: str) -> dict[str, Any]:
+    """Render the Deployment. Versions and batching are not part of it: they change in running servers, without a restart."""
     serving, key = model.spec.serving, config_key(model.spec.profile.value)
     pod_labels = names.labels(model.key.name, names.COMPONENT_SERVER)
     return {
@@ -96,10 +93,7 @@ def render_deployment(
             "template": {
                 "metadata": {
                     "labels": pod_labels,
-                    "annotations": {
-                        names.ANNOTATION_CONFIG_HASH: config_hash,
-                        names.ANNOTATION_VERSIONS: ",".join(str(v) for v in sorted(versions)),
-                    },
+                    "annotations": {names.ANNOTATION_PROFILE: model.spec.profile.value},
                 },
                 "spec": {
                     "automountServiceAccountToken": False,

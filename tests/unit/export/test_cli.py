@@ -8,11 +8,23 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from clipmodel_export import pipeline
 from clipmodel_export.cli import app
 from clipmodel_export.errors import ExitCode
 from support.tiny_onnx import write_tiny_onnx
 
+REQUIRE_LIBRARIES = pipeline._require_libraries
 HEAVY = ("torch", "open_clip", "onnx", "onnxruntime", "numpy", "huggingface_hub")
+
+
+@pytest.fixture(autouse=True)
+def _no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is refused here is refused before the libraries that take ten seconds to load."""
+
+    def too_late(_: object) -> None:
+        pytest.fail("not refused before loading torch")
+
+    monkeypatch.setattr("clipmodel_export.pipeline._require_libraries", too_late)
 
 
 def run(*arguments: str | Path) -> tuple[int, str]:
@@ -99,6 +111,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: 
     def absent(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}")
 
+    monkeypatch.setattr("clipmodel_export.pipeline._require_libraries", REQUIRE_LIBRARIES)
     monkeypatch.setattr("importlib.import_module", absent)
     code, output = run("--random-weights", "--output", tmp_path / "model.onnx")
     assert code == ExitCode.MUST_ACT

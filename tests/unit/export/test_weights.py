@@ -55,5 +55,20 @@ def test_silence_ends_in_time(listener: socket.socket) -> None:
     assert "no answer" in said or "timed out" in said
 
 
+def test_a_name_lookup_that_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time is not in the timeout of the connection."""
+    released = threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        released.wait(30)
+        raise OSError("too late")
+
+    monkeypatch.setattr("urllib.request.urlopen", hang)
+    try:
+        assert check_reachable("http://hub.invalid", within_s=0.05) == "no answer within 0.05 s"
+    finally:
+        released.set()
+
+
 def test_a_name_that_does_not_exist_is_said() -> None:
     assert check_reachable("http://no-such-host.invalid", within_s=30) is not None

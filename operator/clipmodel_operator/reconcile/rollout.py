@@ -1,0 +1,136 @@
+"""Bring a config to running servers, pod by pod: prove new versions under the candidate's name, load, and prove again.
+
+Nothing unproven is ever loaded under the real name; whatever fails, the pods that had taken the new config are brought back to the committed one.
+What is committed changes only afterwards, by the ConfigMap, when every ready pod has proven the new config: so a pod that restarts at any
+moment comes back with something that was proven.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clipmodel_operator.models import names, reasons
+from clipmodel_operator.models.api import Profile
+from clipmodel_operator.models.clipmodel import ClipModel
+from clipmodel_operator.models.errors import RejectedError, RetryError
+from clipmodel_operator.models.facts import PodView, RolloutFailure
+from clipmodel_operator.models.records import VersionRecord
+from clipmodel_operator.models.server import Server
+from clipmodel_operator.reconcile.fleet import Fleet, Triton, compare_golden, server_of
+from clipmodel_operator.rendering.config_pbtxt import config_id, render_config
+
+logger = logging.getLogger(__name__)
+
+# Unloading waits for requests in flight; the candidate has none but ours.
+_UNLOAD_DEADLINE_S = 60.0
+_UNLOAD_POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A set of versions to serve, with their proofs."""
+
+    versions: tuple[int, ...]
+    records: tuple[VersionRecord, ...]
+
+    def of(self, versions: Sequence[int]) -> list[VersionRecord]:
+        return [r for r in self.records if r.version in versions]
+
+
+class RolloutFailedError(Exception):
+    """Servers do not take it, and trying again would end the same."""
+
+    def __init__(self, failure: RolloutFailure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Rollout:
+    """Moves running servers from config to config."""
+
+    def __init__(self, triton: Triton, fleet: Fleet) -> None:
+        self._triton = triton
+        self._fleet = fleet
+
+    async def bring(
+        self, model: ClipModel, views: Sequence[PodView], wanted: Wanted, *, committed: Wanted | None, control_key: str
+    ) -> RolloutFailure | None:
+        """Bring every pod of `views` to `wanted`, or all of them back to `committed`. Gives why it failed; raises RetryError where a server went away."""
+        touched: list[PodView] = []
+        try:
+            for view in views:
+                server = server_of(view.pod, control_key)
+                await self._prove(model, server, view, wanted)
+            for view in views:
+                touched.append(view)
+                await self._switch(model, server_of(view.pod, control_key), view, wanted)
+        except RolloutFailedError as error:
+            logger.warning("%s: %s", model.key, error)
+            if committed is not None:
+                await self._bring_back(model, touched, committed, control_key=control_key)
+            return error.failure
+        return None
+
+    async def _prove(self, model: ClipModel, server: Server, view: PodView, wanted: Wanted) -> None:
+        """Prove, under the candidate's name, the versions that the server does not serve yet."""
+        loaded = view.loaded.versions if view.loaded else ()
+        for record in wanted.of([v for v in wanted.versions if v not in loaded]):
+            name = f"{model.model_name}{names.CANDIDATE_SUFFIX}"
+            config = render_config(model, versions=[record.version], profile=Profile(view.profile), name=name)
+            try:
+                await self._triton.load(server, name, config)
+                difference = await compare_golden(self._triton, server, model, [record], name=name)
+            except RejectedError as error:
+                raise _failed(record.version, reasons.SERVER_REJECTED, f"Triton cannot load it: {error}") from error
+            finally:
+                await self._unload(server, name)
+            if difference is not None:
+                raise _failed(record.version, reasons.GOLDEN_CHECK_FAILED, difference)
+
+    async def _unload(self, server: Server, name: str) -> None:
+        """Unload the candidate and wait until it is gone: its memory is needed for the real one."""
+        try:
+            await self._triton.unload(server, name)
+        except RejectedError:
+            return  # it was never loaded
+        deadline = asyncio.get_running_loop().time() + _UNLOAD_DEADLINE_S
+        while await self._triton.loaded_versions(server, name):
+            if asyncio.get_running_loop().time() > deadline:
+                raise RetryError(f"{name} is still loaded {_UNLOAD_DEADLINE_S:.0f} s after it was unloaded")
+            await asyncio.sleep(_UNLOAD_POLL_S)
+
+    async def _switch(self, model: ClipModel, server: Server, view: PodView, wanted: Wanted) -> None:
+        """Load under the real name and prove once more. A load of what is loaded already costs nothing."""
+        config = render_config(model, versions=wanted.versions, profile=Profile(view.profile))
+        self._fleet.forget_pod(model.uid, view.pod)
+        if view.loaded is None or view.loaded.config_id != config_id(config):
+            try:
+                await self._triton.load(server, model.model_name, config)
+            except RejectedError as error:
+                raise _failed(None, reasons.SERVER_REJECTED, f"Triton refuses the configuration: {error}") from error
+        try:
+            difference = await compare_golden(self._triton, server, model, wanted.of(wanted.versions))
+        except RejectedError as error:
+            # A load that says 200 may have skipped a version: its readiness is what counts.
+            raise _failed(None, reasons.SERVER_REJECTED, f"Triton does not serve what it loaded: {error}") from error
+        if difference is not None:
+            raise _failed(None, reasons.GOLDEN_CHECK_FAILED, difference)
+
+    async def _bring_back(
+        self, model: ClipModel, views: Sequence[PodView], committed: Wanted, *, control_key: str
+    ) -> None:
+        """Load the committed config again where the new one came. One that cannot be reached is found by the next pass."""
+        for view in views:
+            config = render_config(model, versions=committed.versions, profile=Profile(view.profile))
+            self._fleet.forget_pod(model.uid, view.pod)
+            try:
+                await self._triton.load(server_of(view.pod, control_key), model.model_name, config)
+            except (RejectedError, RetryError) as error:
+                logger.warning("%s: bringing %s back: %s", model.key, view.pod["metadata"]["name"], error)
+
+
+def _failed(version: int | None, reason: str, message: str) -> RolloutFailedError:
+    return RolloutFailedError(RolloutFailure(version=version, reason=reason, message=message[:256]))

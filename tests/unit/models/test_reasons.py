@@ -1,0 +1,35 @@
+"""One list of reasons: the code's, and those of the pages that explain them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from clipmodel_operator.models import reasons
+
+ROOT = Path(__file__).resolve().parents[3]
+TYPES = {"READY", "RECONCILING", "STALLED", "SYNCED", "VERIFIED", "AVAILABLE"}
+ALL = {v for k, v in vars(reasons).items() if k.isupper() and isinstance(v, str) and k not in TYPES}
+
+
+def test_the_sync_jobs_reasons_are_those_of_the_contract() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (Failed|Retry) \|", (ROOT / "docs/spec/sync.md").read_text("utf-8"), re.MULTILINE)
+    assert len(rows) > 10
+    assert set(reasons.SYNC_STALLED_REASONS) == {name for name, result in rows if result == "Failed"}
+    assert set(reasons.SYNC_RETRY_REASONS) == {name for name, result in rows if result == "Retry"}
+
+
+def test_reasons_are_one_word() -> None:
+    for reason in (*ALL, *reasons.SYNC_STALLED_REASONS, *reasons.SYNC_RETRY_REASONS):
+        assert re.fullmatch(r"[A-Z][A-Za-z]{1,63}", reason)
+
+
+def test_each_reason_is_explained() -> None:
+    page = ROOT / "docs/spec/clipmodel.md"
+    if not page.exists():
+        pytest.skip("docs/spec/clipmodel.md is not written yet")
+    text = page.read_text("utf-8")
+    for reason in ALL:
+        assert f"`{reason}`" in text, f"{page.name} does not explain {reason}"
