@@ -19,7 +19,7 @@ CRD := crds/clipmodel.dev_clipmodels.yaml
 SHELL_SCRIPTS := $(wildcard hack/*.sh tests/kind/*.sh requirements/*.sh) tests/kind/runc-capped tests/kind/node/entrypoint tests/kind/node/iptables tests/kind/node/kubelet-cgroups .ci/run
 
 ##@ Every day
-.PHONY: help setup fmt check lint type imports crds-check shell test test-fast cluster-test golden crds lock verify
+.PHONY: help setup fmt check lint type imports crds-check shell test test-fast cluster-test chaos golden crds lock verify
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
@@ -63,6 +63,9 @@ test-fast: setup ## what needs neither cluster, Docker nor torch, in less than a
 
 cluster-test: setup ## only what needs a cluster or the images
 	@hack/test.sh -m "cluster or triton" $(ARGS)
+
+chaos: setup ## kill the operator N times (50) at random moments of a stream of edits, under traffic (SEED=n plays a run again)
+	@CLIPMODEL_TEST_KILLS=$(or $(N),50) CLIPMODEL_TEST_SEED=$(SEED) hack/test.sh -s tests/cluster/test_chaos.py $(ARGS)
 
 golden: setup ## write the golden files again: read the diff
 	$(RUN)pytest tests/golden --update-golden $(ARGS) || true

@@ -4,6 +4,7 @@ import hashlib
 import sys
 from dataclasses import dataclass
 
+from clipmodel_export.weights import check_reachable
 from demo import command, settings
 from demo.console import Narrator
 from demo.errors import DemoError
@@ -43,12 +44,15 @@ def export(narrator: Narrator, *, random_weights: bool) -> Model:
 
 
 def _export(narrator: Narrator, *, random_weights: bool) -> None:
-    base = [sys.executable, "-m", "clipmodel_export", "--output", str(settings.MODEL)]
+    base = [sys.executable, "-m", "clipmodel_export", "--no-next-step", "--output", str(settings.MODEL)]
     random = [*base, "--random-weights", "--seed", str(settings.RANDOM_SEED)]
     code = _TRY_AGAIN
     if not random_weights:
-        narrator.announce("model: exporting ViT-B-32 with its pretrained weights (about 600 MB, once)")
-        code = command.run_in_foreground(base)
+        # Asked here already: the exporter would load PyTorch first, for which a busy machine takes a minute.
+        unreachable = check_reachable(settings.WEIGHTS_HUB, within_s=5)
+        if unreachable is None:
+            narrator.announce("model: exporting ViT-B-32 with its pretrained weights (about 600 MB, once)")
+            code = command.run_in_foreground(base)
         if code == _TRY_AGAIN:
             narrator.say("the weights hub cannot be reached from here: random weights instead", style="yellow")
     if code == _TRY_AGAIN:

@@ -29,3 +29,7 @@ def kind_cache() -> Path:
 def relative(path: Path) -> str:
     """Name a file as it is typed in the checkout."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+# Where OpenCLIP fetches its default weights.
+WEIGHTS_HUB = "https://huggingface.co"

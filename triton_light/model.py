@@ -2,8 +2,8 @@
 
 It serves the same repository and config.pbtxt as the C++ backend of NVIDIA's images, for laptops, demos and
 tests. What it reads of a config, by the C++ backend's names: inputs, outputs, `default_model_filename`,
-`max_batch_size`, and the parameters `intra_op_thread_count`, `inter_op_thread_count` and `execution_mode`
-(1: parallel). Other parameters and `optimization` are ignored.
+`max_batch_size`, the parameters `intra_op_thread_count`, `inter_op_thread_count` and `execution_mode`
+(1: parallel), and `optimization { graph { level } }`. Other parameters, and what else `optimization` has, are ignored.
 
 Triton joins requests into the batches that this gets; they are run as one, and one by one only where that
 fails, so that a request that cannot be run takes no other with it.
@@ -26,6 +26,13 @@ import onnxruntime
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # made by Triton's stub
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+# The C++ backend's numbers; any other one leaves everything on, as there.
+_GRAPH_LEVELS = {
+    -1: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    1: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    2: onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
 
 
 class Request(Protocol):
@@ -51,7 +58,7 @@ class TritonPythonModel:
             config.get("default_model_filename") or "model.onnx",
         )
         try:
-            options = _session_options(parameters, instances=_instance_count(config))
+            options = _session_options(parameters, instances=_instance_count(config), graph_level=_graph_level(config))
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise pb_utils.TritonModelException(f"ONNX Runtime cannot load {path}: {error}") from error
@@ -121,7 +128,9 @@ def _answer(request: Request, results: Arrays) -> object:
     return pb_utils.InferenceResponse([pb_utils.Tensor(name, results[name]) for name in results if name in wanted])
 
 
-def _session_options(parameters: dict[str, str], *, instances: int) -> onnxruntime.SessionOptions:
+def _session_options(
+    parameters: dict[str, str], *, instances: int, graph_level: int = 0
+) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     threads = int(parameters.get("intra_op_thread_count", "0"))
@@ -129,7 +138,14 @@ def _session_options(parameters: dict[str, str], *, instances: int) -> onnxrunti
     options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", "0"))
     if parameters.get("execution_mode") == "1":
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+    options.graph_optimization_level = _GRAPH_LEVELS.get(
+        graph_level, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    )
     return options
+
+
+def _graph_level(config: dict[str, Any]) -> int:
+    return int(config.get("optimization", {}).get("graph", {}).get("level", 0))
 
 
 def _instance_count(config: dict[str, Any]) -> int:

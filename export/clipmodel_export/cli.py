@@ -74,6 +74,9 @@ def export(
         typer.Option("--test", help="Verify before putting the file in place: ONNX checker, contract, PyTorch."),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace another file at --output.")] = False,
+    next_step: Annotated[
+        bool, typer.Option("--next-step/--no-next-step", help="Print the ClipModel to apply next.")
+    ] = True,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the libraries' own messages.")] = False,
 ) -> None:
     """Export an OpenCLIP image tower to one ONNX file that Triton serves.
@@ -104,7 +107,7 @@ def export(
     except ExportError as error:
         reporter.show_error(error)
         raise typer.Exit(error.exit_code) from None
-    reporter.show_result(exported)
+    reporter.show_result(exported, next_step=next_step)
 
 
 def main() -> None:

@@ -87,7 +87,7 @@ class RichReporter:
             )
         )
 
-    def show_result(self, exported: Exported) -> None:
+    def show_result(self, exported: Exported, *, next_step: bool = True) -> None:
         """Say what was made, and what comes next."""
         size, dimension = exported.contract.image_size, exported.contract.dimension
         state = " (unchanged: the same bytes were there)" if exported.unchanged else ""
@@ -104,13 +104,13 @@ class RichReporter:
         ]
         if not exported.checks:
             lines += ["Not verified: --test compares the file with PyTorch.", ""]
-        if exported.contract.is_served:
+        if exported.contract.is_served and next_step:
             lines += [
                 "Next: put the file where the cluster can read it, and apply",
                 "",
                 render_clipmodel(exported),
             ]
-        else:
+        elif not exported.contract.is_served:
             lines.append("The operator of this release serves 224 x 224 pictures and 512 numbers, so not this model.")
         self.out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 

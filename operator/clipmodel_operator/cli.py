@@ -9,7 +9,7 @@ import os
 import sys
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 # Before anything can load onnxruntime or a Hugging Face library: both report home unless told not to.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -81,6 +81,10 @@ def render(
     triton_image: Annotated[
         str | None, typer.Option(envvar="CLIPMODEL_TRITON_IMAGE", help="Triton image where the ClipModel names none.")
     ] = None,
+    profile: Annotated[
+        Literal["cpu", "gpu"] | None,
+        typer.Option(help="For a ClipModel whose profile is auto, which is decided in a cluster."),
+    ] = None,
 ) -> None:
     """Print every object that the operator would make of a ClipModel, and its config.pbtxt. Offline: no cluster is asked.
 
@@ -91,12 +95,13 @@ def render(
 
         clipmodel render -f clip.yaml --only config > config.pbtxt
     """
+    from clipmodel_operator.models.api import Profile
     from clipmodel_operator.offline import render_offline
     from clipmodel_operator.rendering.settings import RenderSettings
 
     settings = RenderSettings(triton_image=triton_image) if triton_image else RenderSettings()
     text = sys.stdin.read() if str(file) == "-" else _read(file)
-    typer.echo(render_offline(text, settings, only=only), nl=False)
+    typer.echo(render_offline(text, settings, only=only, profile=Profile(profile) if profile else None), nl=False)
 
 
 @app.command()
@@ -174,8 +179,13 @@ def _configure_logging(level: str) -> None:
 
 
 def _mount_programs() -> None:
-    """Add `export` and `embed`, which are programs of their own with heavy extras. The operator's image has neither."""
-    for name, module in (("export", "clipmodel_export.cli"), ("embed", "clipmodel_client.cli")):
+    """Add `export` and `embed`, which are programs of their own with heavy extras: the operator's image has neither. And what people on call ask."""
+    for name, module in (
+        ("export", "clipmodel_export.cli"),
+        ("embed", "clipmodel_client.cli"),
+        ("status", "clipmodel_operator.inspection.cli"),
+        ("diff", "clipmodel_operator.inspection.cli"),
+    ):
         try:
             command = getattr(importlib.import_module(module), name)
         except ModuleNotFoundError:

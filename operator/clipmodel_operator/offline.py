@@ -11,12 +11,14 @@ import yaml
 
 from clipmodel_operator.assessment.rollout import choose
 from clipmodel_operator.models import names
-from clipmodel_operator.models.api import ModelVersion
+from clipmodel_operator.models.api import SERVED_PROFILES, ModelVersion, Profile
 from clipmodel_operator.models.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.models.errors import ClipModelError
 from clipmodel_operator.models.facts import Observed
 from clipmodel_operator.models.records import VersionRecord
+from clipmodel_operator.models.resources import CLAIMS
 from clipmodel_operator.reconcile.desired import Desired, plan_desired, plan_versions
+from clipmodel_operator.reconcile.profile import with_profile
 from clipmodel_operator.rendering.config_map import Committed, render_config_map
 from clipmodel_operator.rendering.config_pbtxt import render_config_pbtxt
 from clipmodel_operator.rendering.settings import RenderSettings
@@ -41,8 +43,8 @@ def dump_yaml(obj: object) -> str:
     return yaml.dump(obj, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
 
 
-def load_clip_model(text: str) -> ClipModel:
-    """Read a ClipModel from YAML as a user writes it. Raises ClipModelError with what to correct."""
+def read_object(text: str) -> dict[str, Any]:
+    """Read the one ClipModel in YAML as a user writes it. Raises ClipModelError with what to correct."""
     try:
         documents = [d for d in yaml.safe_load_all(text) if d]
     except yaml.YAMLError as error:
@@ -58,10 +60,17 @@ def load_clip_model(text: str) -> ClipModel:
     metadata = obj.get("metadata") or {}
     if not metadata.get("name"):
         raise ClipModelError("metadata.name is missing")
-    return parse_clip_model({**obj, "metadata": {"namespace": "default", "uid": _NO_UID, "generation": 1, **metadata}})
+    return obj
 
 
-def _placeholder_record(version: ModelVersion) -> VersionRecord:
+def load_clip_model(text: str) -> ClipModel:
+    """Read and parse it, without a cluster: namespace and uid are stood in for."""
+    obj = read_object(text)
+    metadata = {"namespace": "default", "uid": _NO_UID, "generation": 1, **obj["metadata"]}
+    return parse_clip_model({**obj, "metadata": metadata})
+
+
+def placeholder_record(version: ModelVersion) -> VersionRecord:
     """Stand in for what the sync Job would report."""
     vector = base64.b64encode(struct.pack("<e", 1.0)).decode()
     return VersionRecord(version.version, version.source.sha256, size_bytes=0, signature="{}", vectors=(vector,))
@@ -70,7 +79,7 @@ def _placeholder_record(version: ModelVersion) -> VersionRecord:
 def render_objects(model: ClipModel, settings: RenderSettings) -> list[dict[str, Any]]:
     """Render everything that a ClipModel becomes, as if its sync had just succeeded."""
     now = datetime.fromtimestamp(0, UTC)
-    records = tuple(_placeholder_record(v) for v in model.spec.versions)
+    records = tuple(placeholder_record(v) for v in model.spec.versions)
     committed = Committed(choose(model.spec.version_policy, [r.version for r in records]), records)
     synced = Observed(config_map=render_config_map(model, committed))
 
@@ -81,13 +90,26 @@ def render_objects(model: ClipModel, settings: RenderSettings) -> list[dict[str,
     desired, before = plan(synced), plan(Observed())
     secret = [desired.secret] if desired.secret else []
     jobs = [p.job for p in before.versions.plans]
-    objects = [desired.applied[0], *jobs, *desired.applied[1:2], *secret, *desired.applied[2:]]
+    claims = [o for o in desired.applied if o["kind"] == CLAIMS.kind]
+    rest = [o for o in desired.applied if o["kind"] != CLAIMS.kind]
+    objects = [*claims, *jobs, *rest[:1], *secret, *rest[1:]]
     return [{**o, "metadata": {**o["metadata"], "namespace": model.key.namespace}} for o in objects]
 
 
-def render_offline(text: str, settings: RenderSettings, *, only: str | None = None) -> str:
-    """Print what becomes of a ClipModel: all objects as YAML, those of one kind, or `config` alone."""
+def render_offline(
+    text: str, settings: RenderSettings, *, only: str | None = None, profile: Profile | None = None
+) -> str:
+    """Print what becomes of a ClipModel: all objects as YAML, those of one kind, or `config` alone.
+
+    `profile` stands in for `auto`, which is decided in a cluster.
+    """
     model = load_clip_model(text)
+    if model.spec.profile not in SERVED_PROFILES:
+        if profile not in SERVED_PROFILES:
+            raise ClipModelError(
+                "profile auto is decided in the cluster: say --profile cpu or --profile gpu to see either"
+            )
+        model = with_profile(model, profile)
     if only == "config":
         chosen = choose(model.spec.version_policy, [v.version for v in model.spec.versions])
         return render_config_pbtxt(model, versions=chosen)

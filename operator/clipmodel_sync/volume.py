@@ -298,7 +298,9 @@ def write_state(layout: Layout, text: str) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{layout.version}-", dir=layout.state_file.parent)
     try:
         try:
-            os.write(descriptor, text.encode())
+            remaining = memoryview(text.encode())
+            while remaining:
+                remaining = remaining[os.write(descriptor, remaining) :]
             os.fchmod(descriptor, 0o644)
             os.fsync(descriptor)
         finally:

@@ -94,15 +94,13 @@ class Download:
             with volume.translate_errors(needed_bytes=expected_bytes):
                 self._file.write(data)
             self._progress.update(self._file.size_bytes, expected_bytes)
-        if expected_bytes is not None and self._file.size_bytes < expected_bytes:
-            raise self._truncated(expected_bytes)
 
     def _next(self, pieces: Iterator[bytes], expected_bytes: int | None) -> bytes:
         try:
             return next(pieces, b"")
         except (http_errors.ReadTimeoutError, TimeoutError) as error:
             raise _unavailable(self._source, "the server stopped sending in the middle of the file") from error
-        except (http_errors.HTTPError, OSError) as error:
+        except (http_errors.HTTPError, OSError) as error:  # urllib3 compares with Content-Length
             raise self._truncated(expected_bytes) from error
 
     def _truncated(self, expected_bytes: int | None) -> SyncError:

@@ -33,7 +33,9 @@ def test_deletion_leaves_nothing(namespace: Namespace, tiny: tuple[str, str]) ->
     _wait_gone(namespace)
 
 
-def test_deletion_leaves_nothing_while_the_operator_is_down(namespace: Namespace, operator: OperatorPod, tiny: tuple[str, str]) -> None:
+def test_deletion_leaves_nothing_while_the_operator_is_down(
+    namespace: Namespace, operator: OperatorPod, tiny: tuple[str, str]
+) -> None:
     _ready(namespace, tiny)
     with operator.down():
         namespace.kubectl("delete", "clip", "tiny")
@@ -46,7 +48,11 @@ def test_a_retained_volume_is_found_again(namespace: Namespace, tiny: tuple[str,
     _ready(namespace, tiny, storage=retain)
     namespace.kubectl("delete", "clip", "tiny")
     claim = "persistentvolumeclaim/tiny-models"
-    until(lambda: namespace.children("tiny") == [claim] or None, "only the claim is left", seen=lambda: namespace.children("tiny"))
+    until(
+        lambda: namespace.children("tiny") == [claim] or None,
+        "only the claim is left",
+        seen=lambda: namespace.children("tiny"),
+    )
     _, sha256 = tiny
     namespace.kubectl.apply(clip_model("tiny", uri="http://nowhere.invalid/model.onnx", sha256=sha256, storage=retain))
     namespace.wait_ready("tiny")
@@ -66,11 +72,19 @@ def test_other_bytes_under_a_synced_version_are_refused_and_the_old_go_on(
     assert condition({"status": status}, "Available")["status"] == "True"  # type: ignore[index]  # it is there
 
 
-def test_a_new_version_takes_the_place_of_the_old(namespace: Namespace, tiny: tuple[str, str], other_tiny: tuple[str, str]) -> None:
+def test_a_new_version_takes_the_place_of_the_old(
+    namespace: Namespace, tiny: tuple[str, str], other_tiny: tuple[str, str]
+) -> None:
     _ready(namespace, tiny)
     space = namespace.clip("tiny")["status"]["versions"][0]["embeddingSpaceId"]
     uri, sha256 = other_tiny
-    namespace.kubectl.apply(clip_model("tiny", uri=uri, sha256=sha256, version=2))
+    new = clip_model("tiny", uri=uri, sha256=sha256, version=2)
+    namespace.kubectl.apply(new)
+    refused = namespace.wait_reason("tiny", "Stalled", "EmbeddingSpaceMismatch")
+    assert "newEmbeddingSpace" in refused["message"]
+    assert namespace.clip("tiny")["status"]["servingVersions"] == [1]
+    new["spec"]["versions"][0]["newEmbeddingSpace"] = True
+    namespace.kubectl.apply(new)
     status = namespace.wait_ready("tiny")["status"]
     assert status["servingVersions"] == [2]
     assert status["versions"][0]["sha256"] == sha256
@@ -80,13 +94,20 @@ def test_a_new_version_takes_the_place_of_the_old(namespace: Namespace, tiny: tu
 @pytest.mark.parametrize(
     ("kind", "name", "patch", "path"),
     [
-        ("service", "tiny", {"spec": {"selector": {"clipmodel.dev/model": "nobody"}}}, "{.spec.selector.clipmodel\\.dev/model}"),
+        (
+            "service",
+            "tiny",
+            {"spec": {"selector": {"clipmodel.dev/model": "nobody"}}},
+            "{.spec.selector.clipmodel\\.dev/model}",
+        ),
         ("deployment", "tiny", {"spec": {"replicas": 0}}, "{.spec.replicas}"),
         ("configmap", "tiny-config", {"data": {"cpu.pbtxt": "edited by hand"}}, "{.data.cpu\\.pbtxt}"),
         ("configmap", "tiny-config", {"data": {"versions.json": "{}"}}, "{.data.versions\\.json}"),
     ],
 )
-def test_an_edit_by_hand_is_undone(shared_namespace: Namespace, tiny: tuple[str, str], kind: str, name: str, patch: object, path: str) -> None:
+def test_an_edit_by_hand_is_undone(
+    shared_namespace: Namespace, tiny: tuple[str, str], kind: str, name: str, patch: object, path: str
+) -> None:
     _ready(shared_namespace, tiny)
     kubectl = shared_namespace.kubectl
 
@@ -117,7 +138,9 @@ def test_a_deleted_child_comes_back(shared_namespace: Namespace, tiny: tuple[str
 def test_a_wiped_status_comes_back(shared_namespace: Namespace, tiny: tuple[str, str]) -> None:
     _ready(shared_namespace, tiny)
     before = shared_namespace.clip("tiny")["status"]
-    shared_namespace.kubectl.patch("clip", "tiny", [{"op": "replace", "path": "/status", "value": {}}], subresource="status", how="json")
+    shared_namespace.kubectl.patch(
+        "clip", "tiny", [{"op": "replace", "path": "/status", "value": {}}], subresource="status", how="json"
+    )
     after = shared_namespace.wait_ready("tiny")["status"]
     for status in (before, after):
         for c in status["conditions"]:
@@ -125,19 +148,30 @@ def test_a_wiped_status_comes_back(shared_namespace: Namespace, tiny: tuple[str,
     assert after == before
 
 
-MOMENTS = ["at once", "when the Job is there", "when the Job has ended", "when the pod is there", "when the pod is ready"]
+MOMENTS = [
+    "at once",
+    "when the Job is there",
+    "when the Job has ended",
+    "when the pod is there",
+    "when the pod is ready",
+]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_the_operator_killed_at_any_moment_converges(namespace: Namespace, operator: OperatorPod, tiny: tuple[str, str], moment: str) -> None:
+def test_the_operator_killed_at_any_moment_converges(
+    namespace: Namespace, operator: OperatorPod, tiny: tuple[str, str], moment: str
+) -> None:
     kubectl = namespace.kubectl
     conditions = {
         "at once": lambda: True,
         "when the Job is there": lambda: bool(kubectl.list("jobs")),
-        "when the Job has ended": lambda: any((j["status"].get("succeeded") for j in kubectl.list("jobs"))),
+        "when the Job has ended": lambda: any(j["status"].get("succeeded") for j in kubectl.list("jobs")),
         "when the pod is there": lambda: bool(namespace.server_pods("tiny")),
         "when the pod is ready": lambda: any(
-            c["status"] == "True" for p in namespace.server_pods("tiny") for c in p["status"].get("conditions", ()) if c["type"] == "Ready"
+            c["status"] == "True"
+            for p in namespace.server_pods("tiny")
+            for c in p["status"].get("conditions", ())
+            if c["type"] == "Ready"
         ),
     }
     uri, sha256 = tiny
@@ -149,7 +183,9 @@ def test_the_operator_killed_at_any_moment_converges(namespace: Namespace, opera
     assert len(jobs) == 1, [j["metadata"]["name"] for j in jobs]
 
 
-def test_an_operator_that_is_down_takes_nothing_from_what_serves(namespace: Namespace, operator: OperatorPod, tiny: tuple[str, str]) -> None:
+def test_an_operator_that_is_down_takes_nothing_from_what_serves(
+    namespace: Namespace, operator: OperatorPod, tiny: tuple[str, str]
+) -> None:
     """A pod that is lost meanwhile comes back, proven by its own startup probe."""
     _ready(namespace, tiny)
     kubectl = namespace.kubectl
@@ -161,14 +197,21 @@ def test_an_operator_that_is_down_takes_nothing_from_what_serves(namespace: Name
     namespace.wait_ready("tiny")
 
 
-def test_the_gpu_profile_schedules_where_a_gpu_is(kubectl: Kubectl, namespace: Namespace, tiny: tuple[str, str]) -> None:
+def test_the_gpu_profile_schedules_where_a_gpu_is(
+    kubectl: Kubectl, namespace: Namespace, tiny: tuple[str, str]
+) -> None:
     """As far as it goes without a GPU: the volume and the pod land on the node that offers one, and status says why Triton ends."""
     node = kubectl.list("nodes")[0]["metadata"]["name"]
     resource = "nvidia.com~1gpu"
     uri, sha256 = tiny
-    kubectl.apply(clip_model("gpu", uri=uri, sha256=sha256, profile="gpu") | {"metadata": {"name": "gpu", "namespace": namespace.name}})
+    kubectl.apply(
+        clip_model("gpu", uri=uri, sha256=sha256, profile="gpu")
+        | {"metadata": {"name": "gpu", "namespace": namespace.name}}
+    )
     waiting = until(
-        lambda: next((c for c in [condition(namespace.clip("gpu"), "Ready")] if c and "nvidia.com/gpu" in c["message"]), None),
+        lambda: next(
+            (c for c in [condition(namespace.clip("gpu"), "Ready")] if c and "nvidia.com/gpu" in c["message"]), None
+        ),
         "status says that no node offers a GPU",
         seen=lambda: namespace.clip("gpu").get("status"),
     )
@@ -205,7 +248,11 @@ def test_scaling_is_told_truthfully(namespace: Namespace, tiny: tuple[str, str])
     _ready(namespace, tiny)
     kubectl = namespace.kubectl
     kubectl("scale", "clip/tiny", "--replicas=2")
-    until(lambda: namespace.clip("tiny")["status"]["readyReplicas"] == 2 or None, "two pods are proven", seen=lambda: namespace.clip("tiny")["status"])
+    until(
+        lambda: namespace.clip("tiny")["status"]["readyReplicas"] == 2 or None,
+        "two pods are proven",
+        seen=lambda: namespace.clip("tiny")["status"],
+    )
     kubectl("scale", "clip/tiny", "--replicas=0")
     ready = namespace.wait_reason("tiny", "Ready", "ScaledToZero")
     assert ready["status"] == "False"

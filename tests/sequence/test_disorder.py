@@ -14,7 +14,7 @@ import pytest
 
 from clipmodel_operator.clients.cluster import Cluster
 from clipmodel_operator.models.errors import RetryError
-from support.builders import SHA_2, URI_2, build_spec
+from support.builders import TWO, build_spec
 from support.fake_cluster import Object
 from support.simulation import KEY, Killed, Simulation
 
@@ -28,7 +28,7 @@ async def live(simulation: Simulation, settle: Callable[[], Coroutine[None, None
     """Be created, become ready, and move on to version 2."""
     simulation.create()
     await settle()
-    simulation.update(build_spec(version=2, uri=URI_2, sha256=SHA_2))
+    simulation.update(build_spec(TWO))
     await settle()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import struct
 from collections.abc import Mapping, Sequence
@@ -19,11 +20,14 @@ UID = "11111111-1111-1111-1111-111111111111"
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SHA_1 = "1" * 64
 SHA_2 = "2" * 64
+SHA_OTHER = "f" * 64
 URI_1 = "https://models.example.com/one.onnx"
 URI_2 = "https://models.example.com/two.onnx"
-#: Two golden vectors of each of two models. Four values do for a comparison.
+URI_OTHER = "https://models.example.com/other.onnx"
+#: Two golden vectors of each model; four values do for a comparison. The second model is of the first one's space, the other is not.
 VECTORS_1 = ((1.0, 2.0, 3.0, 4.0), (4.0, -3.0, 2.0, -1.0))
-VECTORS_2 = ((-2.0, 1.0, 0.5, 3.0), (0.25, 1.0, -8.0, 2.0))
+VECTORS_2 = ((1.0, 2.0, 3.0, 4.03125), (4.0, -3.0, 2.0, -1.03125))
+VECTORS_OTHER = ((-2.0, 1.0, 0.5, 3.0), (0.25, 1.0, -8.0, 2.0))
 SIGNATURE = {
     "input": {"name": "image", "dtype": "FP32", "shape": [-1, 3, 224, 224]},
     "output": {"name": "embedding", "dtype": "FP32", "shape": [-1, 512]},
@@ -32,9 +36,18 @@ SIGNATURE = {
 Object = dict[str, Any]
 
 
-def build_spec(*, version: int = 1, uri: str = URI_1, sha256: str = SHA_1, **fields: Any) -> Object:
-    """Build a spec with one version; `fields` are further fields as users write them."""
-    return {"profile": "cpu", "versions": [{"version": version, "source": {"uri": uri, "sha256": sha256}}], **fields}
+def build_version(version: int = 1, *, uri: str = URI_1, sha256: str = SHA_1, **fields: Any) -> Object:
+    return {"version": version, "source": {"uri": uri, "sha256": sha256}, **fields}
+
+
+ONE = build_version()
+TWO = build_version(2, uri=URI_2, sha256=SHA_2)
+OTHER = build_version(3, uri=URI_OTHER, sha256=SHA_OTHER)
+
+
+def build_spec(*versions: Object, **fields: Any) -> Object:
+    """Build a spec; `fields` are further fields as users write them."""
+    return {"profile": "cpu", "versions": [copy.deepcopy(v) for v in versions or (ONE,)], **fields}
 
 
 def build_object(spec: Mapping[str, Any] | None = None, *, name: str = NAME, generation: int = 1, status: Any = None) -> Object:
@@ -91,8 +104,7 @@ def build_failure(reason: str, *, result: str = "Failed", message: str = "it wen
 def build_server_pod(
     name: str = "clip-0",
     *,
-    config_hash: str = "current",
-    versions: Sequence[int] = (1,),
+    profile: str = "cpu",
     is_ready: bool = True,
     is_running: bool = True,
     is_ending: bool = False,
@@ -120,10 +132,7 @@ def build_server_pod(
             "namespace": NAMESPACE,
             "uid": f"uid-{name}",
             "labels": names.labels(NAME, names.COMPONENT_SERVER),
-            "annotations": {
-                names.ANNOTATION_CONFIG_HASH: config_hash,
-                names.ANNOTATION_VERSIONS: ",".join(str(v) for v in versions),
-            },
+            "annotations": {names.ANNOTATION_PROFILE: profile},
             **({"deletionTimestamp": "2026-11-22T11:59:00Z"} if is_ending else {}),
         },
         "spec": {"nodeName": "node-1"},

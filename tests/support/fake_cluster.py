@@ -16,11 +16,15 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
-from clipmodel_operator.models import names
+from google.protobuf import json_format, text_format
+from tritonclient.grpc import model_config_pb2
+
+from clipmodel_operator.models import golden, names
 from clipmodel_operator.models.clipmodel import Tensors
-from clipmodel_operator.models.errors import GoneError, RetryError
+from clipmodel_operator.models.errors import GoneError, RejectedError, RetryError
 from clipmodel_operator.models.quantity import parse_quantity
 from clipmodel_operator.models.resources import DEPLOYMENTS, JOBS, PODS, Resource
+from clipmodel_operator.models.server import Server
 from clipmodel_operator.rendering.canonical import content_hash
 from support.builders import NOW, build_failure, build_report
 
@@ -284,9 +288,39 @@ class Upload:
     vectors: tuple[tuple[float, ...], ...]
     failure: tuple[str, str] | None = None
     """(result, reason) of the report."""
+    is_refused: bool = False
+    """Triton cannot load it."""
+    is_wrong: bool = False
+    """Triton embeds it otherwise than the sync did."""
 
 
 Step = tuple[str, Callable[[], None]]
+
+
+@dataclass(slots=True)
+class TritonServer:
+    """One pod's Triton: which versions of which model it has loaded, and by which config."""
+
+    pod: str
+    control_key: str
+    volume: dict[int, Upload]
+    configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    proven: set[int] = field(default_factory=set)
+    """Versions that were embedded with under the candidate's name, or at start."""
+
+    def load(self, model: str, config: Mapping[str, Any]) -> None:
+        assert config["name"] == model, "Triton refuses another name"
+        versions = self._versions(config)
+        if not versions or any(self.volume[v].is_refused for v in versions):
+            raise RejectedError(f"failed to load '{model}'")
+        self.configs[model] = config
+
+    def _versions(self, config: Mapping[str, Any]) -> list[int]:
+        # `specific` skips what is not there, and says nothing.
+        return [v for v in (int(v) for v in config["version_policy"]["specific"]["versions"]) if v in self.volume]
+
+    def versions(self, model: str) -> list[int]:
+        return self._versions(self.configs[model]) if model in self.configs else []
 
 
 @dataclass(slots=True)
@@ -297,26 +331,71 @@ class Machines:
     uploads: dict[str, Upload] = field(default_factory=dict)
     volumes: dict[str, dict[int, Upload]] = field(default_factory=dict)
     """By claim: which version is which bytes."""
-    loaded: dict[str, dict[int, Upload]] = field(default_factory=dict)
-    """By pod IP: what its Triton has loaded."""
+    servers: dict[str, TritonServer] = field(default_factory=dict)
+    """By pod IP."""
     loses_reports: bool = False
     """Pods of Jobs are gone before anybody reads what they said."""
     serves_wrong: bool = False
     """Triton answers with other embeddings than the bytes have."""
     answers: bool = True
     """Triton answers at all."""
+    refuses: Callable[[str, Mapping[str, Any]], bool] = lambda _model, _config: False
+    """Which loads Triton refuses, beside those of bytes that it cannot load."""
     asked: int = 0
 
     # The volume and Triton.
 
-    async def embed_golden(self, address: str, *, model: str, version: int, tensors: Tensors, index: int) -> tuple[float, ...]:
-        del model, tensors
-        self.asked += 1
-        upload = self.loaded.get(address, {}).get(version)
-        if upload is None or not self.answers:
+    def _server(self, server: Server) -> TritonServer:
+        found = self.servers.get(server.address)
+        if found is None or not self.answers:
             raise RetryError("Triton does not answer")
+        return found
+
+    def _controlled(self, server: Server) -> TritonServer:
+        found = self._server(server)
+        if server.control_key != found.control_key:
+            raise RetryError("Triton answers HTTP 403: this API is restricted")
+        return found
+
+    def _vector(self, upload: Upload, index: int) -> tuple[float, ...]:
         vector = upload.vectors[index]
-        return tuple(reversed(vector)) if self.serves_wrong else vector
+        return tuple(reversed(vector)) if self.serves_wrong or upload.is_wrong else vector
+
+    async def embed_golden(self, server: Server, *, model: str, version: int, tensors: Tensors, index: int) -> tuple[float, ...]:
+        del tensors
+        self.asked += 1
+        found = self._server(server)
+        if version not in found.versions(model):
+            raise RejectedError(f"Request for unknown model: '{model}' version {version} is not found")
+        if model.endswith(names.CANDIDATE_SUFFIX):
+            found.proven.add(version)
+        return self._vector(found.volume[version], index)
+
+    async def get_config(self, server: Server, model: str) -> Mapping[str, Any]:
+        found = self._controlled(server)
+        if model not in found.configs:
+            raise RejectedError(f"Request for unknown model: '{model}' is not found")
+        return found.configs[model]
+
+    async def load(self, server: Server, model: str, config: Mapping[str, Any]) -> None:
+        found = self._controlled(server)
+        versions = config["version_policy"]["specific"]["versions"]
+        self.cluster.before_write(f"load {model}")
+        self.cluster.writes.append(f"load {model} {versions} on {found.pod}")
+        if self.refuses(model, config):
+            raise RejectedError(f"failed to load '{model}'")
+        if not model.endswith(names.CANDIDATE_SUFFIX):
+            assert set(versions) <= found.proven, "nothing unproven is ever loaded under the real name"
+        found.load(model, json.loads(json.dumps(config)))
+        self.cluster.after_write(f"load {model}")
+
+    async def unload(self, server: Server, model: str) -> None:
+        found = self._controlled(server)
+        if found.configs.pop(model, None) is None:
+            raise RejectedError(f"failed to unload '{model}': it is not loaded")
+
+    async def loaded_versions(self, server: Server, model: str) -> frozenset[int]:
+        return frozenset(self._controlled(server).versions(model))
 
     # The controllers.
 
@@ -423,7 +502,7 @@ class Machines:
         return steps
 
     def _stop(self, pod: Object) -> None:
-        self.loaded.pop((pod.get("status") or {}).get("podIP", ""), None)
+        self.servers.pop((pod.get("status") or {}).get("podIP", ""), None)
         self.cluster.remove(pod)
 
     def _kubelet_steps(self, pod: Object) -> list[Step]:
@@ -441,29 +520,57 @@ class Machines:
                 return [(f"{name}: waits for its Secret", lambda: self._set_status(pod, phase="Pending", containerStatuses=[waits]))]
             if self.cluster.find("PersistentVolumeClaim", claim) is None:
                 return []
-            return [(f"{name}: starts", lambda: self._start(pod, config, claim))]
-        proven = self.loaded.get(pod["status"]["podIP"]) and not self.serves_wrong and self.answers
-        if proven and not _is_ready(pod):
+            return [(f"{name}: starts", lambda: self._start(pod, config, claim, secret))]
+        if not _is_ready(pod) and config is not None and self._passes_probe(pod, config):
             return [(f"{name}: is ready", lambda: self._set_status(pod, conditions=[{"type": "Ready", "status": "True"}]))]
         return []
 
     def _set_status(self, pod: Object, **fields: Any) -> None:
         self.cluster.edit(pod, lambda o: o["status"].update(fields))
 
-    def _start(self, pod: Object, config: Object, claim: str) -> None:
-        """Start Triton: it loads what the ConfigMap says now."""
+    def _start(self, pod: Object, config: Object, claim: str, secret: str) -> None:
+        """Start Triton: it loads what the ConfigMap says now, or exits."""
         number = self.cluster._next()
         address = f"10.1.{number // 256}.{number % 256}"
-        versions = json.loads(config["data"]["versions.json"])["versions"]
-        volume = self.volumes.get(claim, {})
-        self.loaded[address] = {int(v): volume[int(v)] for v in versions if int(v) in volume}
+        (model,) = (a.split("=")[1] for a in pod["spec"]["containers"][0]["args"] if a.startswith("--load-model="))
+        (profile,) = (a.split("=")[1] for a in pod["spec"]["containers"][0]["args"] if a.startswith("--model-config-name="))
+        parsed = text_format.Parse(config["data"][f"{profile}.pbtxt"], model_config_pb2.ModelConfig())
+        found = self.cluster.find("Secret", secret)
+        assert found is not None
+        server = TritonServer(pod["metadata"]["name"], found["stringData"]["key"], self.volumes.get(claim, {}))
+        server.load(model, json_format.MessageToDict(parsed, preserving_proto_field_name=True))
+        server.proven |= set(server.versions(model))
+        self.servers[address] = server
         running = {"name": "triton", "containerID": f"containerd://{number}", "state": {"running": {}}}
         self._set_status(pod, phase="Running", podIP=address, containerStatuses=[running], conditions=[{"type": "Ready", "status": "False"}])
 
-    def can_embed(self, version: int) -> bool:
-        """Tell whether a client that asks now gets a version's own embedding from every ready pod, and there is one."""
-        ready = [p for p in self.cluster.all(PODS.kind) if _is_ready(p)]
-        return bool(ready) and not self.serves_wrong and all(version in self.loaded[p["status"]["podIP"]] for p in ready)
+    def _passes_probe(self, pod: Object, config: Object) -> bool:
+        """Run the startup probe: every version in the mounted file is asked for its golden embeddings."""
+        server, known = self.servers[pod["status"]["podIP"]], json.loads(config["data"]["versions.json"])
+        if not self.answers or not known["versions"]:
+            return False
+        for version, record in known["versions"].items():
+            if int(version) not in server.versions(known["model"]):
+                return False
+            for index, vector in enumerate(record["golden"]["vectors"]):
+                if golden.difference(self._vector(server.volume[int(version)], index), golden.decode_vector(vector)):
+                    return False
+        return True
+
+    def restart(self, pod: Object) -> None:
+        """Restart a pod's container: its Triton starts anew, in the same pod."""
+        self.servers.pop(pod["status"]["podIP"], None)
+        self._set_status(self.cluster.objects["Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]], phase="Pending", conditions=[], containerStatuses=[])
+
+    def ready_servers(self) -> list[TritonServer]:
+        return [self.servers[p["status"]["podIP"]] for p in self.cluster.all(PODS.kind) if _is_ready(p)]
+
+    def can_embed(self, *versions: int, model: str = "clip") -> bool:
+        """Tell whether a client gets exactly these versions' own embeddings from every ready pod, and there is one."""
+        ready = self.ready_servers()
+        return bool(ready) and not self.serves_wrong and all(
+            tuple(s.versions(model)) == versions and not any(s.volume[v].is_wrong for v in versions) for s in ready
+        )
 
 
 def _is_ready(pod: Object) -> bool:

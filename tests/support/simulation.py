@@ -13,12 +13,24 @@ from clipmodel_operator.models.names import Key
 from clipmodel_operator.models.resources import BY_KIND, CHILDREN, CLIP_MODELS, PODS
 from clipmodel_operator.reconcile.gather import owner_of
 from clipmodel_operator.reconcile.reconciler import Reconciler
-from clipmodel_operator.reconcile.verify import Verifier
 from clipmodel_operator.rendering.settings import RenderSettings
 from clipmodel_operator.runtime.backoff import Backoff
 from clipmodel_operator.runtime.cache import ObjectCache
 from clipmodel_operator.runtime.queue import WorkQueue
-from support.builders import NAME, NAMESPACE, SHA_1, SHA_2, URI_1, URI_2, VECTORS_1, VECTORS_2, build_spec
+from support.builders import (
+    NAME,
+    NAMESPACE,
+    SHA_1,
+    SHA_2,
+    SHA_OTHER,
+    URI_1,
+    URI_2,
+    URI_OTHER,
+    VECTORS_1,
+    VECTORS_2,
+    VECTORS_OTHER,
+    build_spec,
+)
 from support.fake_cluster import FakeClock, FakeCluster, Machines, Object, Upload
 
 KEY = Key(NAMESPACE, NAME)
@@ -36,7 +48,11 @@ class Simulation:
         self.clock = FakeClock()
         self.cluster = FakeCluster(self.clock)
         self.machines = Machines(self.cluster)
-        self.machines.uploads = {URI_1: Upload(SHA_1, VECTORS_1), URI_2: Upload(SHA_2, VECTORS_2)}
+        self.machines.uploads = {
+            URI_1: Upload(SHA_1, VECTORS_1),
+            URI_2: Upload(SHA_2, VECTORS_2),
+            URI_OTHER: Upload(SHA_OTHER, VECTORS_OTHER),
+        }
         self.log: list[str] = []
         self.passes = 0
         self._timer: float | None = None
@@ -50,7 +66,7 @@ class Simulation:
         self.reconciler = Reconciler(
             store=self.cluster,
             cache=cache,
-            verifier=Verifier(self.machines),
+            triton=self.machines,
             settings=RenderSettings(),
             root_key=b"root",
             clock=self.clock,
@@ -166,6 +182,10 @@ class Simulation:
         self.log.append("user: changes the spec")
         self.cluster.edit(self.clip, lambda o: o.update(spec=spec))
 
+    def pods(self) -> list[Object]:
+        """List the Triton pods."""
+        return [p for p in self.cluster.all(PODS.kind) if p["metadata"]["labels"][names.LABEL_COMPONENT] == names.COMPONENT_SERVER]
+
     @property
     def clip(self) -> Object:
         found = self.cluster.find("ClipModel", NAME)
@@ -200,7 +220,7 @@ class Simulation:
             name = metadata["name"]
             if obj["kind"] == PODS.kind:
                 name = metadata['labels'][names.LABEL_COMPONENT]
-                kept = {"annotations": metadata.get("annotations"), "loaded": sorted(self.machines.loaded[obj["status"]["podIP"]])}
+                kept = {"annotations": metadata.get("annotations"), "configs": self.machines.servers[obj["status"]["podIP"]].configs}
             if obj["kind"] == CLIP_MODELS.kind:
                 kept["status"] = obj["status"]
                 for condition in kept["status"].get("conditions", ()):
@@ -211,14 +231,16 @@ class Simulation:
     def fail(self, why: str) -> None:
         raise AssertionError("\n".join([why, *self.log[-60:]]))
 
-    def assert_ready(self, version: int = 1) -> None:
-        """Ready, and true: a client gets that version."""
-        found = self.says("Ready")
-        if found != ("True", "Serving") or not self.machines.can_embed(version):
+    def assert_ready(self, *versions: int) -> None:
+        """Ready, and true: a client gets those versions (version 1 where none is said)."""
+        wanted = versions or (1,)
+        if self.says("Ready") != ("True", "Serving") or not self.machines.can_embed(*wanted):
             self.fail(f"not ready: {self.condition('Ready')}")
         assert self.condition("Stalled") is None
-        assert self.status["servingVersions"] == [version]
+        assert self.condition("Reconciling") is None
+        assert self.status["servingVersions"] == list(wanted)
         assert self.status["observedGeneration"] == self.clip["metadata"]["generation"]
+        assert all(names.CANDIDATE_SUFFIX not in model for s in self.machines.ready_servers() for model in s.configs), "candidates are gone"
 
     async def assert_converged(self) -> None:
         """Nothing is written any more: not at rest, not when every key is looked at, not by an operator that starts anew."""

@@ -55,13 +55,14 @@ def batchings(draw: st.DrawFn) -> dict[str, Any]:
 _resource_lists = st.dictionaries(
     st.sampled_from(["cpu", "memory", "ephemeral-storage", "nvidia.com/gpu", "example.com/thing"]), quantities, max_size=4
 )
-_tolerations = _optional(
-    key=st.sampled_from(["nvidia.com/gpu", "dedicated", "example.com/pool"]),
+_toleration_keys = st.sampled_from(["nvidia.com/gpu", "dedicated"])
+_toleration_fields: dict[str, st.SearchStrategy[Any]] = dict(
     operator=st.sampled_from(["Exists", "Equal"]),
     value=st.from_regex(re.compile(r"[a-z0-9]{0,10}"), fullmatch=True),
     effect=st.sampled_from(["NoSchedule", "PreferNoSchedule", "NoExecute"]),
     tolerationSeconds=st.integers(0, 1000),
 )
+_tolerations = st.fixed_dictionaries({"key": _toleration_keys}, optional=_toleration_fields) | _optional(**_toleration_fields)
 _servings = _optional(
     replicas=st.integers(0, 256),
     image=st.from_regex(re.compile(r"[a-z0-9./:@-]{1,60}"), fullmatch=True),
@@ -79,14 +80,39 @@ _storages = _optional(
     reclaimPolicy=st.sampled_from(["Retain", "Delete"]),
 )
 
+@st.composite
+def _versions(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw versions, and a policy that chooses among them."""
+    numbers = draw(st.lists(st.integers(1, 2_147_483_647), min_size=1, max_size=4, unique=True))
+    sources = st.fixed_dictionaries({"uri": uris, "sha256": digests})
+    fields: dict[str, Any] = {
+        "versions": [{"version": n, "source": draw(sources), **draw(_optional(newEmbeddingSpace=st.booleans()))} for n in numbers]
+    }
+    match draw(st.sampled_from(["none", "latest", "all", "specific"])):
+        case "latest":
+            fields["versionPolicy"] = {"latest": draw(_optional(count=st.integers(1, 64)))}
+        case "all":
+            fields["versionPolicy"] = {"all": {}}
+        case "specific":
+            chosen = draw(st.lists(st.sampled_from(numbers), min_size=1, unique=True))
+            fields["versionPolicy"] = {"specific": {"versions": chosen}}
+        case _:
+            pass
+    return fields
+
+
+_verifications = _optional(
+    tolerance=st.sampled_from(["0.9", "0.95", "0.9999", "1", "1.0", "0.999999999"]), embeddingSpace=st.sampled_from(["Locked", "Unlocked"])
+)
+
+
+@st.composite
+def _specs(draw: st.DrawFn) -> dict[str, Any]:
+    rest = _optional(
+        modelName=model_names, batching=batchings(), storage=_storages, serving=_servings, verification=_verifications
+    )
+    return {"profile": draw(st.sampled_from(["cpu", "gpu"])), **draw(_versions()), **draw(rest)}
+
+
 #: Specs, as JSON.
-specs: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
-    {
-        "profile": st.sampled_from(["cpu", "gpu"]),
-        "versions": st.fixed_dictionaries({
-            "version": st.integers(1, 2_147_483_647),
-            "source": st.fixed_dictionaries({"uri": uris, "sha256": digests}),
-        }).map(lambda version: [version]),
-    },
-    optional={"modelName": model_names, "batching": batchings(), "storage": _storages, "serving": _servings},
-)  # fmt: skip
+specs: st.SearchStrategy[dict[str, Any]] = _specs()

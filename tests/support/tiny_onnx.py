@@ -70,6 +70,7 @@ class TinyOptions(TypedDict, total=False):
     batch: str | int
     extra_output: str | None
     fault: Fault
+    note: str
 
 
 def build_tiny_onnx(
@@ -84,8 +85,12 @@ def build_tiny_onnx(
     batch: str | int = "batch",
     extra_output: str | None = None,
     fault: Fault = Fault.NONE,
+    note: str = "",
 ) -> bytes:
-    """Return the model's bytes; `batch` as a number makes the batch dimension fixed."""
+    """Return the model's bytes; `batch` as a number makes the batch dimension fixed.
+
+    Another `note` makes other bytes that embed the same: another version of the same embedding space.
+    """
     if image_size < GRID:
         raise ValueError(f"image_size {image_size} is below the grid of {GRID}")
     kernel = image_size // GRID
@@ -147,7 +152,7 @@ def build_tiny_onnx(
         outputs,
         initializer=constants,
     )
-    model = helper.make_model(graph, opset_imports=domains, ir_version=IR_VERSION, producer_name="clipmodel-tests")
+    model = helper.make_model(graph, opset_imports=domains, ir_version=IR_VERSION, producer_name="clipmodel-tests", doc_string=note)
     helper.set_model_props(model, {"clipmodel.weights": f"tiny seed={seed}"})
     onnx.checker.check_model(model)
     serialized: bytes = model.SerializeToString(deterministic=True)

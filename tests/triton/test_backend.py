@@ -107,6 +107,20 @@ def test_joined_requests_are_answered_as_if_alone(backend: ModuleType, tmp_path:
         np.testing.assert_allclose(embedded(response), embedded(alone), rtol=0, atol=1e-6)
 
 
+def test_joined_requests_are_one_run(backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(backend, tmp_path)
+    runs: list[int] = []
+    real = model._run
+
+    def run(outputs: list[str], inputs: dict[str, npt.NDArray[Any]]) -> Any:
+        runs.append(len(inputs["image"]))
+        return real(outputs, inputs)
+
+    monkeypatch.setattr(model, "_run", run)
+    model.execute([ask(1), ask(3, 1), ask(2, 2)])
+    assert runs == [6]
+
+
 def test_each_request_gets_the_outputs_that_it_asked_for(backend: ModuleType, tmp_path: Path) -> None:
     model = load(backend, tmp_path, extra_output="grid")
     both, one = model.execute([ask(2, 0, "grid", "embedding"), ask(1, 1, "grid")])
@@ -150,6 +164,24 @@ def test_threads_are_those_of_the_config(backend: ModuleType) -> None:
     options = backend._session_options(parameters, instances=1)
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 2)
     assert options.execution_mode == backend.onnxruntime.ExecutionMode.ORT_PARALLEL
+
+
+@pytest.mark.parametrize(
+    ("optimization", "level"),
+    [
+        ({}, "ORT_ENABLE_ALL"),
+        ({"cuda": {"graphs": True}}, "ORT_ENABLE_ALL"),
+        ({"graph": {"level": -1}}, "ORT_ENABLE_BASIC"),
+        ({"graph": {"level": 1}}, "ORT_ENABLE_EXTENDED"),
+        ({"graph": {"level": 2}}, "ORT_DISABLE_ALL"),
+    ],
+)
+def test_the_graph_is_rewritten_as_far_as_the_config_says(
+    backend: ModuleType, tmp_path: Path, optimization: dict[str, Any], level: str
+) -> None:
+    model = load(backend, tmp_path, config={"optimization": optimization})
+    found = model._session.get_session_options().graph_optimization_level
+    assert found == getattr(backend.onnxruntime.GraphOptimizationLevel, level)
 
 
 @pytest.mark.parametrize(("cpus", "instances", "threads"), [(8, 1, 8), (8, 2, 4), (8, 3, 2), (1, 4, 1)])

@@ -12,7 +12,9 @@ from typing import Any
 from clipmodel_operator.models.quantity import parse_quantity
 
 #: What tells elements of a list of objects apart, in the order of trying; as the API's list-map keys have it, near enough for what we render.
-_MERGE_KEYS = ("name", "mountPath", "containerPort", "uid", "type", "key")
+#: Not `key`: lists of tolerations and of a ConfigMap's items are replaced as a whole, and a key may come twice.
+#: A volume may be mounted twice as well: its mount's path comes before its name.
+MERGE_KEYS = ("mountPath", "name", "containerPort", "uid", "type")
 _QUANTITY_PARENTS = frozenset({"requests", "limits", "sizeLimit"})
 
 
@@ -31,11 +33,17 @@ def holds(observed: object, desired: object, *, parent: str = "") -> bool:
 
 
 def _holds_list(observed: Sequence[Any], desired: Sequence[Any]) -> bool:
-    for key in _MERGE_KEYS:
-        if desired and all(isinstance(d, Mapping) and key in d for d in desired):
+    for key in MERGE_KEYS:
+        # Only where the key tells them apart: two tolerations, or two conditions of an affinity, may have the same.
+        if _is_told_apart(desired, key):
             found = {o[key]: o for o in observed if isinstance(o, Mapping) and key in o}
             return all(d[key] in found and holds(found[d[key]], d) for d in desired)
     return len(observed) == len(desired) and all(holds(o, d) for o, d in zip(observed, desired, strict=True))
+
+
+def _is_told_apart(desired: Sequence[Any], key: str) -> bool:
+    values = [d[key] for d in desired if isinstance(d, Mapping) and key in d]
+    return bool(desired) and len(values) == len(desired) and len({str(v) for v in values}) == len(values)
 
 
 def _is_same_quantity(observed: object, desired: object) -> bool:

@@ -92,10 +92,12 @@ def _verified(view: ModelView) -> Said:
                 "see its log, and the image's version."
             )
             return Said("False", reasons.GOLDEN_CHECK_FAILED, message)
-    if any(_is_proven(p) for p in view.pods):
+    ready = [p for p in view.pods if is_ready(p.pod)]
+    if ready and all(map(_is_proven, ready)):
         message = "Every ready pod answers with the embeddings that were proven at sync."
         return Said("True", reasons.GOLDEN_CHECK_PASSED, message)
-    return Said("Unknown", reasons.GOLDEN_CHECK_PENDING, "No pod has answered the golden check yet.")
+    message = f"{'Not every' if any(map(_is_proven, ready)) else 'No'} ready pod has answered the golden check yet."
+    return Said("Unknown", reasons.GOLDEN_CHECK_PENDING, message)
 
 
 def _available(serving: Sequence[int], subject: Subject) -> Said:
@@ -139,6 +141,8 @@ def _verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> _Verd
         if view.blocked.is_stalled:
             return _stalled(view.blocked.reason, message)
         return _working(view.blocked.reason, message, retrying=True)
+    if subject.is_paused:
+        return _paused_verdict(subject, view, serving)
     if view.config_failure is not None:
         message = f"The new configuration is not taken over: {view.config_failure.message} Correct the spec."
         return _stalled(view.config_failure.reason, _with_what_serves(message, serving))
@@ -151,6 +155,26 @@ def _verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> _Verd
     if verified.status == "False":
         return _stalled(verified.reason, verified.message)
     return _pods_verdict(subject, view, serving)
+
+
+def _paused_verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> _Verdict:
+    """Speak of what serves alone: what the spec asks for beyond that waits, and is nobody's failure."""
+    verified = _verified(view)
+    if verified.status == "False":
+        return _stalled(verified.reason, verified.message)
+    if not serving:
+        message = "No proven pod serves, and while spec.paused is true nothing is done about it: set it to false."
+        return _Verdict(Said("False", reasons.PAUSED, message))
+    count = sum(1 for p in view.pods if _is_proven(p))
+    message = f"{_versions(serving)} of {subject.model_name} on {count} pods, proven by the golden check."
+    return _Verdict(Said("True", reasons.SERVING, message))
+
+
+def _paused(subject: Subject) -> Said | None:
+    if not subject.is_paused:
+        return None
+    message = "spec.paused is true: nothing is changed, and edits wait, until it is false. What serves goes on serving."
+    return Said("True", reasons.PAUSED, message)
 
 
 def _version_verdict(version: VersionView, serving: Sequence[int]) -> _Verdict:
@@ -246,6 +270,7 @@ def assess_status(subject: Subject, view: ModelView, *, now: datetime) -> ClipMo
         reasons.READY: verdict.ready,
         reasons.RECONCILING: verdict.reconciling,
         reasons.STALLED: verdict.stalled,
+        reasons.PAUSED: _paused(subject),
         reasons.SYNCED: _synced(view),
         reasons.VERIFIED: _verified(view),
         reasons.AVAILABLE: _available(serving, subject),

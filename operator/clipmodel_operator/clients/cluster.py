@@ -66,8 +66,13 @@ def translate(status: int, body: str, headers: Mapping[str, str], what: str) -> 
             return RejectedError(message)
         case 403 if "quota" in message:
             return RetryError(f"{message} (raise the quota, or delete what is not needed)")
-        case 401 | 403:
+        case 401 | 403 if status == 401 or " cannot " in message:
             return RetryError(f"{message} (the operator's role lacks this right: apply manifests/ of this release)")
+        case 403 if "being terminated" in message:
+            return GoneError(message)
+        case 403:
+            # An admission decision, such as a volume whose class cannot expand: the request itself is at fault.
+            return RejectedError(message)
         case _:
             return RetryError(message, retry_after_s=_retry_after_s(headers))
 
@@ -102,14 +107,18 @@ class Cluster:
                 auth_settings=["BearerToken"],
             )
             response = await self.api.call_api(*serialized, _request_timeout=_TIMEOUT_S)
-            content = (await response.read()).decode()
+            content = (await response.read()).decode(errors="replace")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise RetryError(f"{what}: the API server does not answer: {error!r}") from error
         except ApiException as error:
             raise translate(error.status or 0, str(error.body or error.reason), error.headers or {}, what) from error
         if not 200 <= response.status <= 299:
             raise translate(response.status, content, dict(response.headers), what)
-        parsed: Object = json.loads(content) if content else {}
+        try:
+            parsed: Object = json.loads(content) if content else {}
+        except ValueError as error:
+            # A proxy's page, or an answer that was cut off.
+            raise RetryError(f"{what}: the answer cannot be read: {error}") from error
         return parsed
 
     async def list_objects(

@@ -7,34 +7,15 @@ survives a newer CRD during an upgrade.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field
 
+from clipmodel_operator.models.inference import Batching, Instances, Optimization
 from clipmodel_operator.models.names import CANDIDATE_SUFFIX
-from clipmodel_operator.models.quantity import DURATION_PATTERN, QUANTITY_PATTERN, parse_duration_us
-
-DEFAULT_PREFERRED_BATCH_SIZES = (4, 8, 16, 32)
-
-Quantity = Annotated[
-    int | str,
-    WithJsonSchema({
-        "anyOf": [{"type": "integer"}, {"type": "string"}],
-        "x-kubernetes-int-or-string": True,
-        "pattern": QUANTITY_PATTERN,
-    }),
-]  # fmt: skip
-
-
-def _rules(*rules: tuple[str, str]) -> dict[str, Any]:
-    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
-
-
-class _Api(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore", use_attribute_docstrings=True
-    )
+from clipmodel_operator.models.schema import Api, Rule, immutable, rules
+from clipmodel_operator.models.serving import ServiceOptions, Serving
+from clipmodel_operator.models.storage import Storage
 
 
 class Profile(StrEnum):
@@ -42,16 +23,14 @@ class Profile(StrEnum):
 
     CPU = "cpu"
     GPU = "gpu"
+    AUTO = "auto"
 
 
-class ReclaimPolicy(StrEnum):
-    """What becomes of the volume when the ClipModel is deleted."""
-
-    RETAIN = "Retain"
-    DELETE = "Delete"
+#: What a server can run with; `auto` becomes one of them.
+SERVED_PROFILES = (Profile.CPU, Profile.GPU)
 
 
-class Source(_Api):
+class Source(Api):
     """Where a version's ONNX file comes from, and which bytes it must be."""
 
     uri: Annotated[
@@ -63,7 +42,7 @@ class Source(_Api):
     """SHA-256 of the ONNX file, 64 lower-case hex digits (`sha256sum model.onnx`). A file with another digest never serves."""
 
 
-class ModelVersion(_Api):
+class ModelVersion(Api):
     """One version of the model."""
 
     version: Annotated[int, Field(ge=1, le=2_147_483_647)]
@@ -76,18 +55,18 @@ class ModelVersion(_Api):
     """Acknowledges that this version's embeddings cannot be compared with those of the versions before it: what is stored in a vector database must be made anew."""
 
 
-class LatestPolicy(_Api):
+class LatestPolicy(Api):
     """Serve the highest version numbers."""
 
     count: Annotated[int, Field(ge=1, le=64)] = 1
     """How many of the highest version numbers to serve."""
 
 
-class AllPolicy(_Api):
+class AllPolicy(Api):
     """Serve every version in spec.versions."""
 
 
-class SpecificPolicy(_Api):
+class SpecificPolicy(Api):
     """Serve the versions that are listed."""
 
     versions: Annotated[
@@ -97,8 +76,17 @@ class SpecificPolicy(_Api):
     """Version numbers to serve; each must be in spec.versions."""
 
 
-class VersionPolicy(_Api):
+class VersionPolicy(Api):
     """Which of the versions serve. A client that names no version gets the highest that serves."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "[has(self.latest), has(self.all), has(self.specific)].filter(x, x).size() <= 1",
+                "versionPolicy holds one of latest, all and specific",
+            )
+        )
+    )
 
     latest: LatestPolicy | None = None
     """Serve the highest version numbers: one, unless count says otherwise. The default."""
@@ -115,7 +103,7 @@ class SpaceLock(StrEnum):
     UNLOCKED = "Unlocked"
 
 
-class Verification(_Api):
+class Verification(Api):
     """How versions prove themselves."""
 
     tolerance: Annotated[
@@ -123,10 +111,11 @@ class Verification(_Api):
         Field(
             pattern=r"^(0\.[0-9]{1,9}|1(\.0{1,9})?)$",
             max_length=12,
-            json_schema_extra=_rules(
-                (
+            json_schema_extra=rules(
+                Rule(
                     "double(self) >= 0.9",
                     "verification.tolerance is a cosine of at least 0.9: below that nothing is proven",
+                    given="'verification.tolerance is a cosine of at least 0.9, not ' + self + ': below that nothing is proven'",
                 )
             ),
         ),
@@ -141,129 +130,48 @@ class Verification(_Api):
         return float(self.tolerance)
 
 
-class Batching(_Api):
-    """Triton's dynamic batching."""
-
-    max_batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
-    """Largest batch, of one request and of requests put together. At 32, ViT-B-32 in FP32 takes about 2.5 GB of GPU memory, and one request is 19.3 MB."""
-
-    preferred_batch_sizes: Annotated[
-        list[Annotated[int, Field(ge=1, le=1024)]] | None,
-        Field(max_length=16, min_length=1, json_schema_extra={"x-kubernetes-list-type": "set"}),
-    ] = None
-    """Batch sizes that are run at once when reached, without waiting for the delay. Default: those of 4, 8, 16 and 32 that do not exceed maxBatchSize."""
-
-    max_queue_delay: Annotated[
-        str,
-        Field(
-            pattern=DURATION_PATTERN,
-            max_length=16,
-            json_schema_extra=_rules(
-                (
-                    "duration(self) <= duration('10s')",
-                    "maxQueueDelay is at most 10s: a request waits that long for company",
-                )
-            ),
-        ),
-    ] = "5ms"
-    """How long a request may wait for others to share its batch: 1ms for interactive use, 50ms for batch-heavy use. A number with us, ms or s."""
-
-    @property
-    def max_queue_delay_us(self) -> int:
-        return parse_duration_us(self.max_queue_delay)
-
-    @property
-    def effective_preferred_batch_sizes(self) -> tuple[int, ...]:
-        sizes = self.preferred_batch_sizes
-        if sizes is None:
-            # None of the defaults fits below 4: the largest batch is then the one worth firing for.
-            return tuple(s for s in DEFAULT_PREFERRED_BATCH_SIZES if s <= self.max_batch_size) or (self.max_batch_size,)
-        return tuple(sorted(sizes))
-
-
-class Storage(_Api):
-    """The PersistentVolumeClaim that holds the versions."""
-
-    size: Annotated[
-        str,
-        Field(
-            pattern=QUANTITY_PATTERN,
-            max_length=32,
-            json_schema_extra=_rules(
-                (
-                    "quantity(self).compareTo(quantity(oldSelf)) >= 0",
-                    "storage.size can only grow: Kubernetes cannot shrink a volume",
-                )
-            ),
-        ),
-    ] = "5Gi"
-    """Size of the volume. A version of ViT-B-32 takes 352 MB. It can only grow, and only where the StorageClass allows expansion."""
-
-    storage_class_name: Annotated[str | None, Field(max_length=253, min_length=1)] = None
-    """StorageClass of the volume; the cluster's default where it is not set. Immutable."""
-
-    reclaim_policy: ReclaimPolicy = ReclaimPolicy.RETAIN
-    """Whether the volume stays (Retain) or goes (Delete) when the ClipModel is deleted. A ClipModel of the same name finds a retained volume again."""
-
-
-class ResourceRequirements(_Api):
-    """Compute resources of each Triton container."""
-
-    requests: Annotated[dict[str, Quantity] | None, Field(max_length=16)] = None
-    """Resources that a node must have free."""
-
-    limits: Annotated[dict[str, Quantity] | None, Field(max_length=16)] = None
-    """Resources that are never exceeded. Under profile gpu `nvidia.com/gpu: 1` is added unless another count is given."""
-
-
-class Toleration(_Api):
-    """A taint of nodes that the pods tolerate."""
-
-    key: Annotated[str | None, Field(max_length=317)] = None
-    """Taint key; every key where it is not set and the operator is Exists."""
-    operator: Annotated[str | None, Field(max_length=16, json_schema_extra={"enum": ["Exists", "Equal"]})] = None
-    """Exists or Equal (default)."""
-    value: Annotated[str | None, Field(max_length=63)] = None
-    """Taint value, with Equal."""
-    effect: Annotated[
-        str | None, Field(max_length=32, json_schema_extra={"enum": ["NoSchedule", "PreferNoSchedule", "NoExecute"]})
-    ] = None
-    """Taint effect; every effect where it is not set."""
-    toleration_seconds: Annotated[int | None, Field(ge=0, le=2_147_483_647)] = None
-    """How long a NoExecute taint is tolerated; for ever where it is not set."""
-
-
-class Serving(_Api):
-    """The Triton pods."""
-
-    replicas: Annotated[int, Field(ge=0, le=256)] = 1
-    """Number of Triton pods."""
-
-    image: Annotated[str | None, Field(max_length=512, min_length=1)] = None
-    """Triton image; where it is not set, the operator's default (production: nvcr.io/nvidia/tritonserver:26.09-py3). Pin it so that an operator upgrade never changes it."""
-
-    resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
-    """Compute resources of each Triton container."""
-
-    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]] | None, Field(max_length=32)] = None
-    """Labels that a node must have. Sync Jobs obey it too, so that the volume is bound where Triton can run."""
-
-    tolerations: Annotated[
-        list[Toleration] | None, Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    ] = None
-    """Taints that the pods, and the sync Jobs, tolerate."""
-
-
-class ClipModelSpec(_Api):
+class ClipModelSpec(Api):
     """What should serve."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            immutable(
+                "spec", "modelName", "clients ask for the model by it; create another ClipModel for another name"
+            ),
+            Rule(
+                "!has(self.versionPolicy.specific) || self.versionPolicy.specific.versions.all(v, self.versions.exists(w, w.version == v))",
+                "spec.versionPolicy.specific.versions names a version that is not in spec.versions: add it there, or leave it out here",
+                field=".versionPolicy.specific.versions",
+                given="'spec.versionPolicy.specific.versions names version %d, which is not in spec.versions: add it there, or leave it out here'"
+                ".format([self.versionPolicy.specific.versions.filter(v, !self.versions.exists(w, w.version == v))[0]])",
+            ),
+            Rule(
+                "self.profile != 'cpu' || !has(self.instances.gpus)",
+                "spec.instances.gpus is for profile gpu or auto, and profile is cpu: leave gpus out",
+                field=".instances.gpus",
+            ),
+            Rule(
+                "self.profile != 'cpu' || !has(self.serving.gpu)",
+                "spec.serving.gpu is for profile gpu or auto, and profile is cpu: leave it out",
+                field=".serving.gpu",
+            ),
+            Rule(
+                "!has(self.instances.gpus) || self.instances.gpus.all(g, g < (has(self.serving.gpu) ? self.serving.gpu.count : 1))",
+                "spec.instances.gpus must be below spec.serving.gpu.count (default 1): a pod counts its GPUs from 0",
+                field=".instances.gpus",
+                given="'spec.instances.gpus must be below spec.serving.gpu.count, which is %d: a pod counts its GPUs from 0'"
+                ".format([has(self.serving.gpu) ? self.serving.gpu.count : 1])",
+            ),
+        )
+    )
 
     model_name: Annotated[
         str | None,
         Field(
             pattern=r"^[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?$",
             max_length=63,
-            json_schema_extra=_rules(
-                (
+            json_schema_extra=rules(
+                Rule(
                     f"!self.endsWith('{CANDIDATE_SUFFIX}')",
                     f"modelName must not end with {CANDIDATE_SUFFIX}: versions are proven under that name",
                 )
@@ -273,7 +181,8 @@ class ClipModelSpec(_Api):
     """Name under which Triton serves the model; metadata.name with - replaced by _ where it is not set. Immutable: clients ask for it."""
 
     profile: Profile
-    """Where the model runs: cpu, or gpu (nodes that offer nvidia.com/gpu)."""
+    """Where the model runs: cpu, gpu (nodes that offer GPUs: nvidia.com/gpu, or what serving.gpu names), or auto: gpu if a node offers one when the model is first
+    scheduled, else cpu. The choice of auto is in status.profile, and does not change under a running model."""
 
     versions: Annotated[
         list[ModelVersion],
@@ -285,53 +194,32 @@ class ClipModelSpec(_Api):
     ]
     """The versions that are fetched and proven. versionPolicy says which of them serve; a new one takes over without a restart."""
 
-    version_policy: Annotated[
-        VersionPolicy,
-        Field(
-            default_factory=VersionPolicy,
-            json_schema_extra=_rules(
-                (
-                    "[has(self.latest), has(self.all), has(self.specific)].filter(x, x).size() <= 1",
-                    "versionPolicy holds one of latest, all and specific",
-                )
-            ),
-        ),
-    ]
+    version_policy: VersionPolicy = Field(default_factory=VersionPolicy)
     """Which of the versions serve; the highest one where it is not set."""
 
-    batching: Annotated[
-        Batching,
-        Field(
-            default_factory=Batching,
-            json_schema_extra=_rules(
-                (
-                    "!has(self.preferredBatchSizes) || self.preferredBatchSizes.all(s, s <= self.maxBatchSize)",
-                    "batching.preferredBatchSizes must not exceed batching.maxBatchSize (default 32)",
-                )
-            ),
-        ),
-    ]
+    batching: Batching = Field(default_factory=Batching)
     """Triton's dynamic batching."""
 
-    storage: Annotated[
-        Storage,
-        Field(
-            default_factory=Storage,
-            json_schema_extra=_rules(
-                (
-                    "has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
-                    "storage.storageClassName is immutable: delete the ClipModel and create it again on the other class",
-                )
-            ),
-        ),
-    ]
+    instances: Instances = Field(default_factory=Instances)
+    """How many copies of the model a pod runs, and on which of its GPUs."""
+
+    optimization: Optimization = Field(default_factory=Optimization)
+    """ONNX Runtime's own settings."""
+
+    storage: Storage = Field(default_factory=Storage)
     """The volume that holds the versions."""
 
     serving: Serving = Field(default_factory=Serving)
     """The Triton pods."""
 
+    service: ServiceOptions = Field(default_factory=ServiceOptions)
+    """The Service that clients ask."""
+
     verification: Verification = Field(default_factory=Verification)
     """How versions prove themselves."""
+
+    paused: bool = False
+    """While true the operator changes nothing: edits wait, what serves goes on serving, and status goes on telling what is."""
 
 
 class VersionState(StrEnum):
@@ -347,7 +235,7 @@ class VersionState(StrEnum):
     FAILED = "Failed"
 
 
-class VersionStatus(_Api):
+class VersionStatus(Api):
     """What is known of one version."""
 
     version: int
@@ -365,7 +253,7 @@ class VersionStatus(_Api):
     """What is happening, or what to do."""
 
 
-class Endpoints(_Api):
+class Endpoints(Api):
     """Where clients ask."""
 
     http: Annotated[str, Field(max_length=253)]
@@ -376,11 +264,11 @@ class Endpoints(_Api):
     """HOST:PORT of Triton's Prometheus metrics."""
 
 
-class Condition(_Api):
+class Condition(Api):
     """One aspect of the state, as the Kubernetes API conventions have it."""
 
     type: Annotated[str, Field(max_length=64)]
-    """Ready, Reconciling, Stalled, Synced, Verified or Available."""
+    """Ready, Reconciling, Stalled, Paused, Synced, Verified or Available."""
     status: Annotated[str, Field(max_length=16, json_schema_extra={"enum": ["True", "False", "Unknown"]})]
     """True, False or Unknown."""
     reason: Annotated[str, Field(max_length=64)]
@@ -393,7 +281,7 @@ class Condition(_Api):
     """The generation that this was said of."""
 
 
-class ClipModelStatus(_Api):
+class ClipModelStatus(Api):
     """What is."""
 
     observed_generation: int = -1

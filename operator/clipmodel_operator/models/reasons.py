@@ -9,6 +9,8 @@ STALLED = "Stalled"
 SYNCED = "Synced"
 VERIFIED = "Verified"
 AVAILABLE = "Available"
+#: Only while spec.paused is true; its reason has the same name.
+PAUSED = "Paused"
 
 # Ready, Available, Verified, Synced when all is well.
 SERVING = "Serving"

@@ -21,6 +21,7 @@ class Subject:
     replicas: int
     endpoints: Endpoints | None
     previous: ClipModelStatus
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from clipmodel_operator.assessment.pods import is_ending, is_ready
+from clipmodel_operator.assessment.pods import find_trouble, is_ending, is_ready
 from clipmodel_operator.assessment.rollout import Target, check_space, choose, plan_target
 from clipmodel_operator.assessment.sync import SyncAssessment, SyncPhase, assess_sync
 from clipmodel_operator.models.api import ModelVersion, Profile
@@ -90,6 +90,13 @@ def _node_in_use(observed: Observed) -> str | None:
     return next((n for n in nodes if n), None)
 
 
+def _is_bound(model: ClipModel, observed: Observed) -> bool:
+    """Tell whether the claim has its volume already. The user's own claim is not ours to look at: it has one when pods have run on it."""
+    if model.spec.storage.existing_claim is not None:
+        return observed.deployment is not None
+    return observed.claim is not None and (observed.claim.get("status") or {}).get("phase") == "Bound"
+
+
 def _find(objects: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
     return next((o for o in objects if o["metadata"]["name"] == name), None)
 
@@ -111,8 +118,8 @@ def plan_versions(
 ) -> VersionsPlan:
     """Look at every version of the spec, and decide which should serve. `failures` are those of earlier rollouts of this generation."""
     before = read_committed(observed.config_map)
-    is_bound = observed.claim is not None and (observed.claim.get("status") or {}).get("phase") == "Bound"
-    node = _node_in_use(observed)
+    is_bound = _is_bound(model, observed)
+    node = _node_in_use(observed) if model.spec.storage.is_on_one_node else None
 
     def look(version: ModelVersion) -> tuple[SyncAssessment, Manifest]:
         job = render_sync_job(model, version, settings, binds_volume=not is_bound, node=node)
@@ -170,16 +177,20 @@ def plan_desired(
 ) -> Desired:
     """Decide what should be, from what every version and every pod is at.
 
-    The target is committed when every ready pod has proven it; where none is ready it is committed at once, and the pods' own startup probe is the proof.
-    While a config as a whole is known to fail (`config_failure`) the ConfigMap stays as it is.
+    The target is committed when every ready pod has proven it.
+    While a config as a whole is known to fail (`config_failure`), and while the ClipModel is paused, what is committed stays.
     """
     ready = [v for v in views if is_ready(v.pod)]
     wanted = versions.target.versions
-    is_committable = bool(wanted) and config_failure is None and all(runs(model, v, wanted) for v in ready)
+    is_proven = all(runs(model, v, wanted) for v in ready) if ready else _may_skip_proof(model, versions.before, views)
+    is_paused = model.spec.paused
+    is_committable = bool(wanted) and config_failure is None and is_proven and not is_paused
     serving = wanted if is_committable else versions.before.versions
     committed = Committed(serving, versions.records, versions.spaces) if serving else Committed()
-    pending = () if config_failure or not wanted else tuple(v for v in ready if not runs(model, v, wanted))
-    applied = [render_claim(model)]
+    is_still = config_failure is not None or not wanted or is_paused
+    pending = () if is_still else tuple(v for v in ready if not runs(model, v, wanted))
+    claim = render_claim(model)
+    applied = [claim] if claim is not None else []
     secret = None
     if committed.versions:
         secret = render_control_secret(model, control_key)
@@ -202,6 +213,20 @@ def plan_desired(
         secret=without_none(secret),
         committed=committed,
         pending=pending,
+    )
+
+
+def _may_skip_proof(model: ClipModel, before: Committed, views: Sequence[PodView]) -> bool:
+    """Tell whether a config may be committed although no pod is ready to prove it on: its proof is then the startup probe alone.
+
+    So it is for the first one, where no pod is wanted, and where what is committed does not start anyway. Pods that are merely on their way are
+    waited for: what they start with was proven.
+    """
+    if not before.versions or model.spec.serving.replicas == 0:
+        return True
+    alive = [v for v in views if not is_ending(v.pod)]
+    return bool(alive) and all(
+        find_trouble(v.pod) is not None or (v.loaded is not None and v.loaded.difference is not None) for v in alive
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from clipmodel_operator.assessment.pods import incarnation, is_running, started_profile
-from clipmodel_operator.models import golden
+from clipmodel_operator.models import golden, names
 from clipmodel_operator.models.clipmodel import ClipModel, Tensors
 from clipmodel_operator.models.errors import RejectedError, RetryError
 from clipmodel_operator.models.facts import Loaded, PodView
@@ -90,7 +90,11 @@ class Fleet:
         return tuple(views)
 
     async def _ask(self, model: ClipModel, server: Server, records: Sequence[VersionRecord]) -> Loaded | None:
+        candidate = f"{model.model_name}{names.CANDIDATE_SUFFIX}"
         try:
+            if await self._triton.loaded_versions(server, candidate):
+                # An operator that died while it proved a version left it there, and its memory with it.
+                await self._triton.unload(server, candidate)
             config = await self._triton.get_config(server, model.model_name)
             config_id, versions = read_config(config)
             wanted = [r for r in records if r.version in versions]

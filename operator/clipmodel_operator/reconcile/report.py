@@ -36,6 +36,7 @@ def subject_of(obj: Mapping[str, Any], model: ClipModel | None) -> Subject:
         replicas=model.spec.serving.replicas if model else 1,
         endpoints=endpoints(model) if model else None,
         previous=parse_status(obj),
+        is_paused=model.spec.paused if model else False,
     )
 
 

@@ -34,14 +34,14 @@ def view_of(
         if r.version not in in_spec
     ]
     return ModelView(
-        versions=tuple(leaving + [_version_view(p, spaces) for p in versions.plans]),
+        versions=tuple(leaving + [_version_view(p, spaces, is_paused=model.spec.paused) for p in versions.plans]),
         chosen=versions.target.chosen,
         target=versions.target.versions,
         committed=committed,
         pods=tuple(
             PodState(
                 v.pod,
-                is_current=v.profile == model.spec.profile.value and runs(model, v, committed),
+                is_current=_is_current(model, v, committed),
                 loaded=v.loaded,
             )
             for v in views
@@ -52,8 +52,18 @@ def view_of(
     )
 
 
-def _version_view(plan: VersionPlan, spaces: Mapping[int, str]) -> VersionView:
+def _is_current(model: ClipModel, view: PodView, committed: Sequence[int]) -> bool:
+    """Tell whether a pod runs what it should. Of a paused ClipModel the spec may say something else than what serves: what is committed counts."""
+    if model.spec.paused:
+        loaded = view.loaded
+        return loaded is not None and loaded.difference is None and loaded.versions == tuple(sorted(committed))
+    return view.profile == model.spec.profile.value and runs(model, view, committed)
+
+
+def _version_view(plan: VersionPlan, spaces: Mapping[int, str], *, is_paused: bool) -> VersionView:
     sync = plan.sync
+    if is_paused and sync.phase in {SyncPhase.NO_JOB, SyncPhase.START_OVER}:
+        return VersionView(plan.number, progress="not fetched while spec.paused is true")
     if sync.record is not None:
         refusal = plan.refusal
         problem = Problem(refusal.reason, refusal.message, is_final=True) if refusal else None

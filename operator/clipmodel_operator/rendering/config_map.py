@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 from clipmodel_operator.models import golden, names
-from clipmodel_operator.models.api import Profile
+from clipmodel_operator.models.api import SERVED_PROFILES
 from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.records import VersionRecord, parse_report
 from clipmodel_operator.models.spaces import EmbeddingSpace, read_spaces
@@ -65,7 +65,7 @@ def render_config_map(model: ClipModel, committed: Committed) -> dict[str, Any]:
     records = {"versions": _to_json(committed.records), "spaces": [s.to_json() for s in committed.spaces]}
     data = {
         config_key(profile.value): render_config_pbtxt(model, versions=committed.versions, profile=profile)
-        for profile in Profile
+        for profile in SERVED_PROFILES
     } | {
         VERSIONS_KEY: json.dumps(versions, indent=1, sort_keys=True),
         RECORDS_KEY: json.dumps(records, indent=1, sort_keys=True),

@@ -13,6 +13,7 @@ import jinja2
 
 from clipmodel_operator.models.api import Profile
 from clipmodel_operator.models.clipmodel import ClipModel
+from clipmodel_operator.models.inference import Batching, GraphLevel, Optimization, QueuePolicy
 from clipmodel_operator.rendering.canonical import content_hash
 
 #: Triton hands parameters that it does not know to nobody, and tells them on request.
@@ -40,12 +41,60 @@ def _environment() -> jinja2.Environment:
 _ENVIRONMENT = _environment()
 
 
-def _instance_group(profile: Profile) -> dict[str, Any]:
+def _instance_group(model: ClipModel, profile: Profile) -> dict[str, Any]:
+    instances, gpu = model.spec.instances, model.spec.serving.gpu
     match profile:
         case Profile.CPU:
-            return {"kind": "KIND_CPU", "count": 1}
+            return {"kind": "KIND_CPU", "count": instances.count}
         case Profile.GPU:
-            return {"kind": "KIND_GPU", "gpus": [0], "count": 1}
+            gpus = sorted(instances.gpus) if instances.gpus else list(range(gpu.count if gpu else 1))
+            return {"kind": "KIND_GPU", "gpus": gpus, "count": instances.count}
+        case Profile.AUTO:
+            raise ValueError("profile auto is resolved before anything is rendered")
+
+
+def _queue_policy(policy: QueuePolicy) -> dict[str, Any]:
+    found = {
+        "timeout_action": policy.timeout_action.value.upper(),
+        "default_timeout_microseconds": policy.default_timeout_us,
+        # Triton compares a request's own timeout with the default one, and takes the shorter.
+        "allow_timeout_override": policy.allow_timeout_override or None,
+        "max_queue_size": policy.max_queue_size,
+    }
+    return {k: v for k, v in found.items() if v is not None}
+
+
+def _dynamic_batching(batching: Batching) -> dict[str, Any]:
+    """Render what is asked for, and nothing for what is not: a field more is another hash, and a load in every running server."""
+    found: dict[str, Any] = {
+        "preferred_batch_size": list(batching.effective_preferred_batch_sizes),
+        "max_queue_delay_microseconds": batching.max_queue_delay_us,
+        "preserve_ordering": batching.preserve_ordering or None,
+        "priority_levels": batching.priority_levels,
+        "default_priority_level": batching.default_priority_level,
+        "default_queue_policy": _queue_policy(batching.queue_policy) if batching.queue_policy else None,
+    }
+    return {k: v for k, v in found.items() if v is not None}
+
+
+#: What the onnxruntime backend makes of `optimization { graph { level } }`; without it, everything is on.
+_GRAPH_LEVELS = {GraphLevel.DISABLED: 2, GraphLevel.BASIC: -1, GraphLevel.EXTENDED: 1}
+
+
+def _optimization(model: ClipModel, profile: Profile) -> dict[str, Any]:
+    found: dict[str, Any] = {"cuda": {"graphs": True}} if profile is Profile.GPU else {}
+    level = _GRAPH_LEVELS.get(model.spec.optimization.graph_level)
+    return {**found, "graph": {"level": level}} if level is not None else found
+
+
+def _parameters(optimization: Optimization) -> dict[str, str]:
+    """Give the onnxruntime backend's parameters. inter_op_thread_count counts only where branches run in parallel (execution_mode 1)."""
+    found = {}
+    if optimization.intra_op_threads is not None:
+        found["intra_op_thread_count"] = str(optimization.intra_op_threads)
+    if optimization.inter_op_threads is not None:
+        found |= {"inter_op_thread_count": str(optimization.inter_op_threads), "execution_mode": "1"}
+    return found
 
 
 def render_config(
@@ -67,15 +116,16 @@ def render_config(
         "input": [{"name": tensors.input_name, "data_type": "TYPE_FP32", "dims": image}],
         "output": [{"name": tensors.output_name, "data_type": "TYPE_FP32", "dims": [tensors.dimension]}],
         "version_policy": {"specific": {"versions": sorted(versions)}},
-        "dynamic_batching": {
-            "preferred_batch_size": list(batching.effective_preferred_batch_sizes),
-            "max_queue_delay_microseconds": batching.max_queue_delay_us,
-        },
-        "instance_group": [_instance_group(profile)],
+        "dynamic_batching": _dynamic_batching(batching),
+        "instance_group": [_instance_group(model, profile)],
     }
-    if profile is Profile.GPU:
-        config["optimization"] = {"cuda": {"graphs": True}}
-    return {**config, "parameters": {CONFIG_ID_PARAMETER: {"string_value": content_hash(config)}}}
+    optimization, parameters = _optimization(model, profile), _parameters(model.spec.optimization)
+    if optimization:
+        config["optimization"] = optimization
+    if parameters:
+        config["parameters"] = {k: {"string_value": v} for k, v in parameters.items()}
+    identity = {CONFIG_ID_PARAMETER: {"string_value": content_hash(config)}}
+    return {**config, "parameters": {**config.get("parameters", {}), **identity}}
 
 
 def config_id(config: dict[str, Any]) -> str:
@@ -90,10 +140,14 @@ def render_config_pbtxt(model: ClipModel, *, versions: Sequence[int], profile: P
     return _ENVIRONMENT.get_template("config.pbtxt.j2").render(
         header=f"{model.model_name}: OpenCLIP image embeddings on ONNX Runtime, profile {profile.value}.",
         model_name=model.model_name,
-        batching=model.spec.batching,
+        spec=model.spec,
+        batching=config["dynamic_batching"],
         tensors=model.tensors,
         versions=sorted(versions),
         profile=profile.value,
+        instance_group=config["instance_group"][0],
+        optimization=config.get("optimization", {}),
+        parameters={k: v["string_value"] for k, v in config["parameters"].items() if k != CONFIG_ID_PARAMETER},
         config_id_parameter=CONFIG_ID_PARAMETER,
         config_id=config_id(config),
     )

@@ -17,16 +17,6 @@ _ROOT_RULES = (
         "metadata.name must be a DNS label that starts with a letter and has no dots: the Service has the same name",
     ),
 )
-_SPEC_RULES = (
-    (
-        "has(self.modelName) == has(oldSelf.modelName) && (!has(self.modelName) || self.modelName == oldSelf.modelName)",
-        "spec.modelName is immutable: clients ask for the model by it; create another ClipModel for another name",
-    ),
-    (
-        "!has(self.versionPolicy.specific) || self.versionPolicy.specific.versions.all(v, self.versions.exists(w, w.version == v))",
-        "spec.versionPolicy.specific.versions names a version that is not in spec.versions: add it there, or leave it out here",
-    ),
-)
 _PRINTER_COLUMNS = (
     {"name": "Profile", "type": "string", "jsonPath": ".status.profile", "description": "Where the model runs."},
     {"name": "Serving", "type": "string", "jsonPath": ".status.servingVersions", "description": "The versions that clients get."},
@@ -56,9 +46,11 @@ def _inlined(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, A
 def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     """Turn pydantic's JSON schema into a structural schema: no references, titles, nulls or closed objects."""
     result: dict[str, Any] = {}
-    for key, value in _inlined(schema, definitions).items():
+    inlined = _inlined(schema, definitions)
+    for key, value in inlined.items():
         if key == "properties":
-            result[key] = {name: _field(sub, definitions) for name, sub in value.items()}
+            required = inlined.get("required", ())
+            result[key] = {n: _field(sub, definitions, is_required=n in required) for n, sub in value.items()}
         elif key == "items" or (key == "additionalProperties" and isinstance(value, dict)):
             result[key] = _structural(value, definitions)
         elif key == "x-alternatives":
@@ -68,11 +60,11 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str
     return result
 
 
-def _field(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+def _field(schema: dict[str, Any], definitions: dict[str, Any], *, is_required: bool) -> dict[str, Any]:
     """Turn a field's schema. An object that is always there gets a default, so that those of its own fields apply, and are seen."""
     result = _structural(schema, definitions)
     is_optional = schema.get("default", ...) is None
-    if "properties" in result and "required" not in result and not is_optional:
+    if "properties" in result and not is_required and not is_optional:
         result.setdefault("default", {})
     return result
 
@@ -88,7 +80,7 @@ def _with_rules(schema: dict[str, Any], rules: tuple[tuple[str, str], ...]) -> d
 
 def render_crd() -> dict[str, Any]:
     """Render the CustomResourceDefinition of ClipModel."""
-    spec = _with_rules(_schema_of(ClipModelSpec), _SPEC_RULES)
+    spec = _schema_of(ClipModelSpec)
     status = _schema_of(ClipModelStatus)
     status["default"] = {"observedGeneration": -1}
     schema = {

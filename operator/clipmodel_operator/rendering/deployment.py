@@ -7,9 +7,19 @@ from typing import Any
 from clipmodel_operator.models import names
 from clipmodel_operator.models.api import Profile
 from clipmodel_operator.models.clipmodel import ClipModel
+from clipmodel_operator.models.quantity import parse_seconds
+from clipmodel_operator.models.serving import PRE_STOP_S, STARTUP_PERIOD_S
+from clipmodel_operator.rendering.claim import claim_name
 from clipmodel_operator.rendering.config_map import PROBE_KEY, VERSIONS_KEY, config_key
 from clipmodel_operator.rendering.control_key import SECRET_KEY
-from clipmodel_operator.rendering.pods import CONTAINER_SECURITY, GPU_RESOURCE, NO_TELEMETRY, POD_SECURITY, placement
+from clipmodel_operator.rendering.pods import (
+    CONTAINER_SECURITY,
+    NO_TELEMETRY,
+    POD_SECURITY,
+    gpu_resources,
+    placement,
+    pull_secrets,
+)
 from clipmodel_operator.rendering.settings import RenderSettings
 
 CONTAINER = "triton"
@@ -17,8 +27,6 @@ HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 # Endpoint groups that change or read out the server. What clients need stays open: health, metadata, inference, statistics.
 _RESTRICTED = "model-repository,model-config,shared-memory,trace,logging"
 _CONTROL_HEADER = "clipmodel-control-key"  # clients/triton.py sends it
-_PRE_STOP_S = 10  # Triton stays "ready" while it drains: endpoints must hear of the deletion first
-_EXIT_TIMEOUT_S = 30
 
 
 def _args(model: ClipModel) -> list[str]:
@@ -28,7 +36,7 @@ def _args(model: ClipModel) -> list[str]:
         f"--load-model={model.model_name}",
         f"--model-config-name={model.spec.profile.value}",
         "--disable-auto-complete-config",
-        f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
+        f"--exit-timeout-secs={model.spec.serving.exit_timeout_s}",
         f"--http-port={HTTP_PORT}",
         f"--grpc-port={GRPC_PORT}",
         f"--metrics-port={METRICS_PORT}",
@@ -42,33 +50,54 @@ def _resources(model: ClipModel) -> dict[str, Any] | None:
     requests, limits = dict(wanted.requests or {}), dict(wanted.limits or {})
     if model.spec.profile is Profile.GPU:
         # Extended resources have requests equal to limits.
-        limits.setdefault(GPU_RESOURCE, requests.get(GPU_RESOURCE, 1))
-        requests[GPU_RESOURCE] = limits[GPU_RESOURCE]
+        for resource, count in gpu_resources(model).items():
+            limits.setdefault(resource, requests.get(resource, count))
+            requests[resource] = limits[resource]
     return {"requests": requests or None, "limits": limits or None} if requests or limits else None
 
 
 def _probes(model: ClipModel) -> dict[str, Any]:
+    probes = model.spec.serving.probes
+    readiness_s, liveness_s = parse_seconds(probes.readiness.period), parse_seconds(probes.liveness.period)
     return {
-        # Ports open only after the model has loaded: up to 15 minutes for a slow disk and a large image of weights.
+        # Ports open only after the model has loaded: by default up to 15 minutes for a slow disk and a large image of weights.
         "startupProbe": {
             "exec": {"command": ["python3", f"/etc/clipmodel/{PROBE_KEY}"]},
-            "periodSeconds": 5,
+            "periodSeconds": STARTUP_PERIOD_S,
             "timeoutSeconds": 60,
-            "failureThreshold": 180,
+            "failureThreshold": probes.startup.failure_threshold,
         },
         # Not /v2/health/ready: it is false while a version loads, and true after an unload.
         "readinessProbe": {
             "httpGet": {"path": f"/v2/models/{model.model_name}/ready", "port": "http"},
-            "periodSeconds": 5,
+            "periodSeconds": readiness_s,
             "timeoutSeconds": 5,
-            "failureThreshold": 3,
+            "failureThreshold": probes.readiness.failure_threshold,
         },
         "livenessProbe": {
             "httpGet": {"path": "/v2/health/live", "port": "http"},
-            "periodSeconds": 10,
+            "periodSeconds": liveness_s,
             "timeoutSeconds": 10,
-            "failureThreshold": 6,
+            "failureThreshold": probes.liveness.failure_threshold,
         },
+    }
+
+
+def _scheduling(model: ClipModel) -> dict[str, Any]:
+    """Give what says where, and with which rank, the pods run."""
+    serving = model.spec.serving
+    spread = []
+    for constraint in serving.topology_spread_constraints or ():
+        ours = {"labelSelector": {"matchLabels": names.selector_labels(model.key.name)}}
+        spread.append({**ours, **constraint.to_manifest()})
+    return {
+        **placement(model),
+        "affinity": serving.affinity.to_manifest() if serving.affinity else None,
+        "topologySpreadConstraints": spread or None,
+        "priorityClassName": serving.priority_class_name,
+        "runtimeClassName": serving.runtime_class_name,
+        "serviceAccountName": serving.service_account_name,
+        **pull_secrets(model),
     }
 
 
@@ -92,15 +121,18 @@ def render_deployment(model: ClipModel, settings: RenderSettings, *, control_sec
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
             "template": {
                 "metadata": {
-                    "labels": pod_labels,
-                    "annotations": {names.ANNOTATION_PROFILE: model.spec.profile.value},
+                    "labels": {**(serving.pod_labels or {}), **pod_labels},
+                    "annotations": {
+                        **(serving.pod_annotations or {}),
+                        names.ANNOTATION_PROFILE: model.spec.profile.value,
+                    },
                 },
                 "spec": {
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "securityContext": POD_SECURITY,
-                    "terminationGracePeriodSeconds": _PRE_STOP_S + _EXIT_TIMEOUT_S + 20,
-                    **placement(model),
+                    "terminationGracePeriodSeconds": serving.termination_grace_period_s,
+                    **_scheduling(model),
                     "containers": [
                         {
                             "name": CONTAINER,
@@ -121,7 +153,7 @@ def render_deployment(model: ClipModel, settings: RenderSettings, *, control_sec
                             ],
                             "resources": _resources(model),
                             **_probes(model),
-                            "lifecycle": {"preStop": {"sleep": {"seconds": _PRE_STOP_S}}},
+                            "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
                             # Why it ended is in its last lines; without this status could not say.
                             "terminationMessagePolicy": "FallbackToLogsOnError",
                             "securityContext": CONTAINER_SECURITY,
@@ -141,7 +173,7 @@ def render_deployment(model: ClipModel, settings: RenderSettings, *, control_sec
                     "volumes": [
                         {
                             "name": "models",
-                            "persistentVolumeClaim": {"claimName": names.claim_name(model.key.name)},
+                            "persistentVolumeClaim": {"claimName": claim_name(model)},
                         },
                         {
                             "name": "config",

@@ -33,14 +33,28 @@ NO_TELEMETRY: list[dict[str, str]] = [
 GPU_TOLERATION = {"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}
 
 
+def gpu_resources(model: ClipModel) -> dict[str, int]:
+    """Give what a pod of profile gpu asks for, beside what `resources` says."""
+    gpu = model.spec.serving.gpu
+    return {gpu.resource_name: gpu.count} if gpu else {GPU_RESOURCE: 1}
+
+
 def placement(model: ClipModel) -> dict[str, Any]:
     """Give nodeSelector and tolerations. Sync Jobs have the same: the first one decides where the volume is bound."""
     serving = model.spec.serving
-    tolerations = [t.model_dump(by_alias=True, exclude_none=True) for t in serving.tolerations or []]
+    tolerations = [t.to_manifest() for t in serving.tolerations or []]
     if model.spec.profile is Profile.GPU:
-        # GPU nodes are commonly tainted with the resource's name; whoever asks for the GPU tolerates that.
-        tolerations.append(dict(GPU_TOLERATION))
+        # GPU nodes are commonly tainted with the resource's name; whoever asks for the GPU tolerates that. Nodes with divided or shared
+        # GPUs keep the taint of whole ones.
+        keys = dict.fromkeys([GPU_RESOURCE, *gpu_resources(model)])
+        tolerations += [{**GPU_TOLERATION, "key": key} for key in keys]
     return {
         "nodeSelector": dict(serving.node_selector) if serving.node_selector else None,
         "tolerations": tolerations or None,
     }
+
+
+def pull_secrets(model: ClipModel) -> dict[str, Any]:
+    """Give imagePullSecrets, where there are any: a key more would be another hash of a sync Job."""
+    secrets = model.spec.serving.image_pull_secrets
+    return {"imagePullSecrets": [s.to_manifest() for s in secrets]} if secrets else {}

@@ -11,6 +11,7 @@ from clipmodel_operator.rendering.deployment import GRPC_PORT, HTTP_PORT, METRIC
 
 
 def render_service(model: ClipModel) -> dict[str, Any]:
+    options = model.spec.service
     ports = (("http", HTTP_PORT), ("grpc", GRPC_PORT), ("metrics", METRICS_PORT))
     return {
         "apiVersion": "v1",
@@ -18,10 +19,11 @@ def render_service(model: ClipModel) -> dict[str, Any]:
         "metadata": {
             "name": model.key.name,
             "labels": names.labels(model.key.name, names.COMPONENT_SERVER),
+            **({"annotations": dict(options.annotations)} if options.annotations else {}),
             "ownerReferences": [model.owner_reference],
         },
         "spec": {
-            "type": "ClusterIP",
+            "type": options.type.value,
             "selector": names.selector_labels(model.key.name),
             "ports": [{"name": n, "port": p, "targetPort": n, "protocol": "TCP"} for n, p in ports],
         },

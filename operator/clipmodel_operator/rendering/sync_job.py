@@ -8,12 +8,14 @@ from clipmodel_operator.models import names
 from clipmodel_operator.models.api import ModelVersion, Profile
 from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.rendering.canonical import content_hash
+from clipmodel_operator.rendering.claim import claim_name
 from clipmodel_operator.rendering.pods import (
     CONTAINER_SECURITY,
-    GPU_RESOURCE,
     NO_TELEMETRY,
     POD_SECURITY,
+    gpu_resources,
     placement,
+    pull_secrets,
 )
 from clipmodel_operator.rendering.settings import RenderSettings
 
@@ -24,6 +26,14 @@ _FINAL_EXIT_CODES = [2, 10]
 _BACKOFF_LIMIT = 3
 # Six hours: 352 MB even at 20 kB/s. Without a limit a Job on a node that is gone would hang for ever.
 _ACTIVE_DEADLINE_S = 6 * 3600
+
+
+def _node_affinity(model: ClipModel) -> dict[str, Any]:
+    """Give the part of affinity that is about nodes: what it says of other pods is meant for servers."""
+    affinity = model.spec.serving.affinity
+    if affinity is None or affinity.node_affinity is None:
+        return {}
+    return {"affinity": {"nodeAffinity": affinity.node_affinity.to_manifest()}}
 
 
 def render_sync_job(
@@ -38,9 +48,9 @@ def render_sync_job(
     tensors = model.tensors
     claim, _, path = version.source.uri.removeprefix("pvc://").partition("/")
     from_claim = claim if version.source.uri.startswith("pvc://") and path else None
-    gpu = {GPU_RESOURCE: 1} if model.spec.profile is Profile.GPU and binds_volume else {}
+    gpu = gpu_resources(model) if model.spec.profile is Profile.GPU and binds_volume else {}
     volumes: list[dict[str, Any]] = [
-        {"name": "volume", "persistentVolumeClaim": {"claimName": names.claim_name(model.key.name)}},
+        {"name": "volume", "persistentVolumeClaim": {"claimName": claim_name(model)}},
         {"name": "tmp", "emptyDir": {}},
     ]
     mounts: list[dict[str, Any]] = [{"name": "volume", "mountPath": "/volume"}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - in the container
@@ -55,6 +65,8 @@ def render_sync_job(
         # Room to remove what is half fetched.
         "terminationGracePeriodSeconds": 30,
         **placement(model),
+        **pull_secrets(model),
+        **_node_affinity(model),
         "containers": [
             {
                 "name": CONTAINER,
@@ -65,7 +77,8 @@ def render_sync_job(
                     "--report=/dev/termination-log",
                     f"--model={model.model_name}",
                     f"--version={version.version}",
-                    f"--uri={version.source.uri}",
+                    # Kubernetes expands $(NAME) in arguments, and makes one of $$.
+                    f"--uri={version.source.uri.replace('$', '$$')}",
                     f"--sha256={version.source.sha256}",
                     f"--input-name={tensors.input_name}",
                     f"--image-size={tensors.image_size}",

@@ -6,7 +6,7 @@ import pytest
 
 from clipmodel_operator.models.clipmodel import parse_clip_model, parse_status
 from clipmodel_operator.models.errors import StalledError
-from support.builders import build_model, build_object, build_spec
+from support.builders import build_model, build_object, build_spec, build_version
 
 
 def test_defaults() -> None:
@@ -29,7 +29,7 @@ def test_the_served_name_follows_the_resources() -> None:
 
 
 def test_every_wrong_field_is_named() -> None:
-    spec = build_spec(profile="tpu", sha256="abc", batching={"maxQueueDelay": "soon"})
+    spec = build_spec(build_version(sha256="abc"), profile="tpu", batching={"maxQueueDelay": "soon"})
     with pytest.raises(StalledError) as raised:
         build_model(spec)
     assert raised.value.reason == "InvalidSpec"
@@ -49,11 +49,11 @@ def test_a_spec_without_what_it_needs_is_refused(spec: dict[str, object]) -> Non
 )
 def test_uris_that_nobody_can_fetch_are_refused(uri: str) -> None:
     with pytest.raises(StalledError):
-        build_model(build_spec(uri=uri))
+        build_model(build_spec(build_version(uri=uri)))
 
 
 def test_unknown_fields_of_a_newer_crd_are_survived() -> None:
-    assert build_model(build_spec(embedding={"dimension": 768})).spec.profile == "cpu"
+    assert build_model(build_spec(fieldOfTomorrow={"dimension": 768})).spec.profile == "cpu"
 
 
 def test_a_status_of_another_release_counts_as_none() -> None:

@@ -10,7 +10,7 @@ import pytest
 from clipmodel_operator.models import reasons
 
 ROOT = Path(__file__).resolve().parents[3]
-TYPES = {"READY", "RECONCILING", "STALLED", "SYNCED", "VERIFIED", "AVAILABLE"}
+TYPES = {"READY", "RECONCILING", "STALLED", "SYNCED", "VERIFIED", "AVAILABLE", "PAUSED"}
 ALL = {v for k, v in vars(reasons).items() if k.isupper() and isinstance(v, str) and k not in TYPES}
 
 

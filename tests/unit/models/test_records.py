@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipmodel_operator.models import golden
 from clipmodel_operator.models.records import SyncFailure, VersionRecord, parse_report
-from support.builders import VECTORS_2, build_failure, build_record, build_report
+from clipmodel_sync.errors import Reason, Result
+from clipmodel_sync.report import Proof, render_failure, render_success
+from clipmodel_sync.request import Contract
+from support.builders import SHA_1, VECTORS_1, build_failure, build_record, build_report
 
 
 def test_a_record_is_read_as_it_is_written() -> None:
@@ -19,17 +24,19 @@ def test_a_record_is_read_as_it_is_written() -> None:
 
 
 def test_the_sync_programs_own_reports_are_understood() -> None:
-    report = pytest.importorskip("clipmodel_sync.report")
-    from clipmodel_sync.errors import Reason
+    contract = Contract(input_name="image", image_size=224, output_name="embedding", dimension=4)
+    vectors = np.array(VECTORS_1, np.float32)
+    text = render_success(version=1, sha256=SHA_1, size_bytes=351_461_235, contract=contract, proof=Proof(vectors))
+    found = parse_report(text)
+    assert isinstance(found, VersionRecord)
+    assert [golden.decode_vector(v) for v in found.vectors] == list(VECTORS_1)
+    assert (found.version, found.sha256, found.size_bytes) == (1, SHA_1, 351_461_235)
 
-    reasons = {reason.value for reason in Reason}
-    assert {"DigestMismatch", "Interrupted", "InternalError"} <= reasons
-    assert report is not None
 
-
-def test_spaces_are_told_apart_by_their_vectors() -> None:
-    assert build_record(1).embedding_space_id == build_record(2, sha256="2" * 64).embedding_space_id
-    assert build_record(1).embedding_space_id != build_record(1, vectors=VECTORS_2).embedding_space_id
+@pytest.mark.parametrize("reason", list(Reason))
+def test_the_sync_programs_own_failures_are_understood(reason: Reason) -> None:
+    found = parse_report(render_failure(version=3, reason=reason, message="what to do"))
+    assert found == SyncFailure(version=3, is_final=reason.result is Result.FAILED, reason=reason.value, message="what to do")
 
 
 @pytest.mark.parametrize(("result", "is_final"), [("Failed", True), ("Retry", False)])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,19 @@ def test_a_bug_is_reported_without_secrets(
     out = capsys.readouterr().out
     assert "Traceback" in out
     assert "secret" not in out + json.dumps(report(place))
+
+
+@pytest.mark.parametrize("where", ["onnx.load", "onnx.checker.check_model", "onnxruntime.InferenceSession"])
+def test_being_stopped_inside_a_library_is_no_fault_of_the_model(
+    place: Place, model: bytes, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(where, stop)
+    assert cli.main(arguments(place, place.put(model), model)) == 11
+    assert report(place)["reason"] == "Interrupted"
+    assert not place.layout.staging.exists()
 
 
 def test_a_report_that_cannot_be_written_changes_nothing_else(place: Place, model: bytes) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -150,12 +151,19 @@ def test_a_broken_state_file_removes_nothing(place: Place, model: bytes, other_m
     assert json.loads(place.layout.state_file.read_text())["result"] == "Synced"
 
 
-def test_what_another_run_left_in_staging_is_removed(place: Place, model: bytes) -> None:
+def test_what_another_run_left_in_staging_is_removed(place: Place, web: WebServer, model: bytes) -> None:
     (place.layout.staging / "old" / "version").mkdir(parents=True)
     (place.layout.staging / "old" / "version" / "model.onnx").write_bytes(b"half")
     other = place.volume / "staging" / "tiny-2" / "x"
     other.mkdir(parents=True)
-    place.sync(place.put(model), model)
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        # Before the download, which may need the room.
+        assert not (place.layout.staging / "old").exists()
+        whole(model)(handler)
+
+    web.answers.append(answer)
+    assert place.sync(f"{web.url}/vit.onnx", model)["result"] == "Synced"
     assert not place.layout.staging.exists()
     assert other.exists(), "another version's Job may be at work there"
 
@@ -208,6 +216,15 @@ def test_a_volume_that_fails_while_writing(
     if reason is Reason.VOLUME_FULL:
         assert f"({len(model)} bytes)" in message
     assert place.sync(uri, model)["result"] == "Synced"
+
+
+def test_writes_that_take_only_a_part(place: Place, model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = place.put(model)
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, bytes(data)[:100]))
+    assert place.sync(uri, model)["result"] == "Synced"
+    assert place.layout.version_file.read_bytes() == model
+    assert json.loads(place.layout.state_file.read_text())["result"] == "Synced"
 
 
 def test_a_volume_without_hard_links(place: Place, model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

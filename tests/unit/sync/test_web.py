@@ -130,6 +130,7 @@ def test_another_part_than_asked_for_is_not_taken(place: Place, web: WebServer, 
     wrong = status(206, Content_Range=f"bytes 50-99/{len(model)}")
     web.answers.extend([cut(model, 100, ETag='"x"'), wrong, whole(model)])
     assert place.sync(f"{web.url}/vit.onnx", model)["result"] == "Synced"
+    assert ["Range" in headers for _, headers in web.requests] == [False, True, False]
 
 
 def test_a_server_that_stops_sending(place: Place, web: WebServer, model: bytes) -> None:

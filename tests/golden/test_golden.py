@@ -1,0 +1,115 @@
+"""Golden files: what each ClipModel becomes, object by object. A difference here is a difference in every cluster after an upgrade.
+
+`pytest tests/golden --update-golden` rewrites them; the difference is reviewed. A changed pod template restarts every model: the changelog says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from clipmodel_operator.assessment.rollout import choose
+from clipmodel_operator.offline import dump_yaml, load_clip_model, render_objects, render_offline
+from clipmodel_operator.rendering.settings import RenderSettings
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+SAMPLE = ROOT / "manifests/samples/openclip-vit-b32.yaml"
+CASES = sorted(p.parent.name for p in HERE.glob("*/input.yaml"))
+SETTINGS = RenderSettings()
+#: Texts that have golden files, or tests, of their own: repeated in every case they would hide the difference that matters.
+ELSEWHERE = {"probe.py": "(rendering/templates/probe_main.py.txt)", "cpu.pbtxt": "(config.pbtxt)", "gpu.pbtxt": "(config.pbtxt)"}
+
+
+def render(case: str) -> dict[str, str]:
+    """Render a case: file name -> text."""
+    text = (HERE / case / "input.yaml").read_text("utf-8")
+    files: dict[str, str] = {}
+    for obj in render_objects(load_clip_model(text), SETTINGS):
+        if obj["kind"] == "ConfigMap":
+            obj = {**obj, "data": {k: ELSEWHERE.get(k, v) for k, v in obj["data"].items()}}
+        kind = obj["kind"].lower()
+        name = f"{kind}.yaml" if kind != "job" else f"job-v{_version_of(obj)}.yaml"
+        files[name] = dump_yaml(obj)
+    files["config.pbtxt"] = render_offline(text, SETTINGS, only="config")
+    return files
+
+
+def _version_of(job: dict[str, object]) -> str:
+    arguments = yaml.safe_load(yaml.safe_dump(job))["spec"]["template"]["spec"]["containers"][0]["args"]
+    return next(a.split("=")[1] for a in arguments if a.startswith("--version="))
+
+
+def test_there_are_cases() -> None:
+    assert len(CASES) >= 8
+    for folder in HERE.iterdir():
+        assert folder.name in CASES or folder.name == "__pycache__" or folder.is_file(), f"{folder.name} has no input.yaml"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golden(case: str, update_golden: bool) -> None:
+    folder, rendered = HERE / case / "expected", render(case)
+    if update_golden:
+        folder.mkdir(exist_ok=True)
+        for stale in folder.iterdir():
+            stale.unlink()
+        for name, text in rendered.items():
+            (folder / name).write_text(text, "utf-8")
+        return
+    advice = "If that is meant: make golden, and look at the difference."
+    found = {p.name: p.read_text("utf-8") for p in folder.iterdir()} if folder.exists() else {}
+    assert sorted(found) == sorted(rendered), f"{case}: other files than expected. {advice}"
+    for name, text in rendered.items():
+        assert text == found[name], f"{case}/{name} is rendered otherwise. {advice}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_configs_say_what_the_spec_says(case: str) -> None:
+    model = load_clip_model((HERE / case / "input.yaml").read_text("utf-8"))
+    config = text_format.Parse((HERE / case / "expected/config.pbtxt").read_text("utf-8"), model_config_pb2.ModelConfig())
+    spec, batching = model.spec, model.spec.batching
+    assert config.name == model.model_name
+    assert (config.backend, config.default_model_filename) == ("onnxruntime", "model.onnx")
+    assert config.max_batch_size == batching.max_batch_size
+    (image,), (embedding,) = config.input, config.output
+    assert (image.name, image.data_type, list(image.dims)) == ("image", model_config_pb2.TYPE_FP32, [3, 224, 224])
+    assert (embedding.name, embedding.data_type, list(embedding.dims)) == ("embedding", model_config_pb2.TYPE_FP32, [512])
+    assert list(config.version_policy.specific.versions) == list(choose(spec.version_policy, [v.version for v in spec.versions]))
+    assert list(config.dynamic_batching.preferred_batch_size) == list(batching.effective_preferred_batch_sizes)
+    assert max(config.dynamic_batching.preferred_batch_size) <= config.max_batch_size
+    assert config.dynamic_batching.max_queue_delay_microseconds == batching.max_queue_delay_us
+    (group,) = config.instance_group
+    assert group.count == 1, "ONNX Runtime's backend would make two on a CPU"
+    assert group.kind == (group.KIND_GPU if spec.profile == "gpu" else group.KIND_CPU)
+    assert config.optimization.cuda.graphs == (spec.profile == "gpu")
+
+
+def test_the_sample_is_a_case() -> None:
+    assert (HERE / "sample/input.yaml").read_text("utf-8") == SAMPLE.read_text("utf-8"), "copy the sample to tests/golden/sample/input.yaml"
+
+
+def test_the_model_repository_has_the_samples_config() -> None:
+    checked_in = ROOT / "model_repository/openclip_vit_b32/config.pbtxt"
+    expected = render_offline(SAMPLE.read_text("utf-8"), SETTINGS, only="config")
+    assert checked_in.read_text("utf-8") == expected, f"stale: clipmodel render -f {SAMPLE.relative_to(ROOT)} --only config > {checked_in.relative_to(ROOT)}"
+
+
+def test_profiles_share_all_but_where_they_run() -> None:
+    """Same input but for the profile: what differs is named here."""
+    cpu, gpu = (HERE / name / "expected/deployment.yaml" for name in ("minimal", "gpu"))
+    one, other = (yaml.safe_load(p.read_text("utf-8")) for p in (cpu, gpu))
+    pods = [d["spec"]["template"]["spec"] for d in (one, other)]
+    assert pods[1]["containers"][0]["resources"] == {"requests": {"nvidia.com/gpu": 1}, "limits": {"nvidia.com/gpu": 1}}
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pods[1]["tolerations"]
+    assert "tolerations" not in pods[0]
+    assert "--model-config-name=gpu" in pods[1]["containers"][0]["args"]
+
+
+def test_who_owns_the_volume_depends_on_the_reclaim_policy() -> None:
+    claims = {c: yaml.safe_load((HERE / c / "expected/persistentvolumeclaim.yaml").read_text("utf-8")) for c in ("reclaim-retain", "reclaim-delete")}
+    assert "ownerReferences" not in claims["reclaim-retain"]["metadata"]
+    assert claims["reclaim-delete"]["metadata"]["ownerReferences"][0]["kind"] == "ClipModel"

@@ -1,0 +1,289 @@
+"""Changes in running servers: proven under the candidate's name, loaded, committed last; no pod restarts, and whatever fails leaves what was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from support.builders import ONE, OTHER, SHA_2, TWO, URI_2, URI_OTHER, build_spec, build_version
+from support.simulation import KEY, Killed, Simulation
+
+
+async def ready(*versions: dict[str, Any], replicas: int = 2, **fields: Any) -> Simulation:
+    simulation = Simulation()
+    simulation.create(build_spec(*versions, serving={"replicas": replicas}, **fields))
+    await simulation.settle()
+    assert simulation.says("Ready") == ("True", "Serving"), simulation.condition("Ready")
+    return simulation
+
+
+def change(simulation: Simulation, *versions: dict[str, Any], replicas: int = 2, **fields: Any) -> None:
+    simulation.update(build_spec(*versions, serving={"replicas": replicas}, **fields))
+
+
+def runs_of(simulation: Simulation) -> list[tuple[str, str]]:
+    return [(p["metadata"]["uid"], p["status"]["containerStatuses"][0]["containerID"]) for p in simulation.pods()]
+
+
+def loads(simulation: Simulation) -> list[str]:
+    return [w.split(" on ")[0] for w in simulation.cluster.writes if w.startswith("load ")]
+
+
+def state_of(simulation: Simulation) -> dict[int, str]:
+    return {v["version"]: v["state"] for v in simulation.status["versions"]}
+
+
+async def test_version_2_takes_over_without_a_restart() -> None:
+    simulation = await ready()
+    before = runs_of(simulation)
+    change(simulation, ONE, TWO)
+    await simulation.settle()
+    simulation.assert_ready(2)
+    assert runs_of(simulation) == before
+    assert loads(simulation) == ["load clip__candidate [2]"] * 2 + ["load clip [2]"] * 2, "each pod proves before any pod serves it"
+    assert state_of(simulation) == {1: "Retired", 2: "Serving"}
+    commit = [w for w in simulation.cluster.writes if w.startswith(("load", "apply ConfigMap"))][-1]
+    assert commit == "apply ConfigMap clip-config", "commit last"
+    await simulation.assert_converged()
+
+
+async def test_and_back_again() -> None:
+    simulation = await ready()
+    change(simulation, ONE, TWO)
+    await simulation.settle()
+    before = runs_of(simulation)
+    change(simulation, ONE)
+    await simulation.settle()
+    simulation.assert_ready(1)
+    assert runs_of(simulation) == before
+    await simulation.assert_converged()
+
+
+async def test_all_and_specific_choose() -> None:
+    simulation = await ready(ONE, TWO)
+    simulation.assert_ready(2)
+    change(simulation, ONE, TWO, versionPolicy={"all": {}})
+    await simulation.settle()
+    simulation.assert_ready(1, 2)
+    change(simulation, ONE, TWO, versionPolicy={"specific": {"versions": [1]}})
+    await simulation.settle()
+    simulation.assert_ready(1)
+    change(simulation, ONE, TWO, versionPolicy={"latest": {"count": 2}})
+    await simulation.settle()
+    simulation.assert_ready(1, 2)
+    await simulation.assert_converged()
+
+
+async def test_batching_takes_effect_in_running_servers() -> None:
+    simulation = await ready()
+    before = runs_of(simulation)
+    change(simulation, ONE, batching={"maxQueueDelay": "50ms"})
+    await simulation.settle()
+    simulation.assert_ready(1)
+    assert runs_of(simulation) == before
+    for server in simulation.machines.ready_servers():
+        assert server.configs["clip"]["dynamic_batching"]["max_queue_delay_microseconds"] == 50_000
+    assert loads(simulation) == ["load clip [1]"] * 2, "version 1 is proven already"
+    config_map = simulation.cluster.find("ConfigMap")
+    assert config_map is not None
+    assert "max_queue_delay_microseconds: 50000" in config_map["data"]["cpu.pbtxt"]
+    await simulation.assert_converged()
+
+
+async def test_edited_back_and_forth_the_last_one_counts() -> None:
+    simulation = await ready()
+    for delay in ("50ms", "5ms", "1ms", "5ms", "50ms"):
+        change(simulation, ONE, batching={"maxQueueDelay": delay})
+        simulation.deliver_all()
+        await simulation.work()
+    await simulation.settle()
+    simulation.assert_ready(1)
+    assert simulation.machines.ready_servers()[0].configs["clip"]["dynamic_batching"]["max_queue_delay_microseconds"] == 50_000
+    await simulation.assert_converged()
+
+
+# What fails leaves, or brings back, what was.
+
+
+async def assert_version_1_stays(simulation: Simulation, reason: str) -> None:
+    assert simulation.says("Ready") == ("False", reason)
+    assert simulation.says("Stalled") == ("True", reason)
+    assert simulation.says("Available") == ("True", "PodsReady")
+    assert simulation.machines.can_embed(1)
+    assert simulation.status["servingVersions"] == [1]
+    await simulation.settle_waiting(seconds=1800)
+    before = len(loads(simulation))
+    simulation.advance(600)
+    simulation.queue.add(KEY)
+    await simulation.settle()
+    assert len(loads(simulation)) == before, "the same is not tried again"
+
+
+async def test_bytes_that_triton_refuses_never_serve() -> None:
+    simulation = await ready()
+    simulation.machines.uploads[URI_2].is_refused = True
+    change(simulation, ONE, TWO)
+    await simulation.settle()
+    await assert_version_1_stays(simulation, "ServerRejected")
+    assert state_of(simulation)[2] == "Failed"
+    assert "load clip [2]" not in loads(simulation)
+    change(simulation, ONE)
+    await simulation.settle()
+    simulation.assert_ready(1)
+    await simulation.assert_converged()
+
+
+async def test_bytes_that_triton_embeds_otherwise_never_serve() -> None:
+    simulation = await ready()
+    simulation.machines.uploads[URI_2].is_wrong = True
+    change(simulation, ONE, TWO)
+    await simulation.settle()
+    await assert_version_1_stays(simulation, "GoldenCheckFailed")
+    assert "load clip [2]" not in loads(simulation)
+    assert all("clip__candidate" not in s.configs for s in simulation.machines.ready_servers())
+
+
+async def test_a_second_pod_that_refuses_brings_the_first_one_back() -> None:
+    simulation = await ready()
+    count = 0
+
+    def refuses(model: str, config: Mapping[str, Any]) -> bool:
+        nonlocal count
+        if model == "clip" and config["version_policy"]["specific"]["versions"] == [2]:
+            count += 1
+            return count > 1
+        return False
+
+    simulation.machines.refuses = refuses
+    change(simulation, ONE, TWO)
+    await simulation.settle()
+    assert count == 2
+    assert simulation.machines.can_embed(1), "both pods"
+    assert simulation.says("Stalled") == ("True", "ServerRejected")
+    simulation.machines.refuses = lambda _model, _config: False
+    change(simulation, ONE, TWO, batching={"maxQueueDelay": "6ms"})
+    await simulation.settle()
+    simulation.assert_ready(2)
+    await simulation.assert_converged()
+
+
+async def test_a_failure_is_not_forgotten_by_a_pod_that_starts() -> None:
+    """A pod that starts reads what is committed, and that is version 1."""
+    simulation = await ready()
+    simulation.machines.uploads[URI_2].is_refused = True
+    change(simulation, ONE, TWO)
+    await simulation.settle()
+    simulation.cluster.remove(simulation.pods()[0])
+    await simulation.settle()
+    assert simulation.machines.can_embed(1)
+    assert simulation.says("Stalled") == ("True", "ServerRejected")
+
+
+async def test_another_embedding_space_is_refused_unless_it_is_said() -> None:
+    simulation = await ready()
+    change(simulation, ONE, OTHER)
+    await simulation.settle()
+    await assert_version_1_stays(simulation, "EmbeddingSpaceMismatch")
+    assert loads(simulation) == []
+    assert "newEmbeddingSpace" in simulation.condition("Ready")["message"]  # type: ignore[index]  # it is there
+    change(simulation, ONE, build_version(3, uri=URI_OTHER, sha256="f" * 64, newEmbeddingSpace=True))
+    await simulation.settle()
+    simulation.assert_ready(3)
+    spaces = {v["version"]: v["embeddingSpaceId"] for v in simulation.status["versions"]}
+    assert spaces[1] != spaces[3]
+    await simulation.assert_converged()
+
+
+async def test_the_space_gate_does_not_fail_open_without_status() -> None:
+    simulation = await ready()
+    simulation.cluster.edit(simulation.clip, lambda o: o.update(status={"observedGeneration": -1}, spec=build_spec(ONE, OTHER)))
+    await simulation.restart_operator()
+    await simulation.settle()
+    assert simulation.says("Stalled") == ("True", "EmbeddingSpaceMismatch")
+    assert simulation.machines.can_embed(1)
+
+
+async def test_versions_of_one_space_share_its_name() -> None:
+    simulation = await ready(ONE, TWO)
+    assert len({v["embeddingSpaceId"] for v in simulation.status["versions"]}) == 1
+
+
+# Pods and the operator come and go meanwhile.
+
+
+async def test_a_pod_that_restarts_before_the_commit_comes_back_with_what_was() -> None:
+    simulation = await ready()
+    change(simulation, ONE, TWO)
+    while "load clip [2]" not in loads(simulation):
+        simulation.deliver_all()
+        if len(simulation.queue):
+            await simulation.work()
+        elif steps := simulation.machines.steps():
+            simulation._step(steps[0])
+        else:
+            simulation.advance(0)
+    simulation.machines.restart(simulation.pods()[0])
+    await simulation.settle()
+    simulation.assert_ready(2)
+    await simulation.assert_converged()
+
+
+@pytest.mark.parametrize("victim", range(1, 9))
+async def test_an_operator_that_is_killed_in_the_middle_of_a_switch(victim: int) -> None:
+    simulation = await ready()
+    before, count = runs_of(simulation), 0
+
+    def kill(what: str) -> None:
+        nonlocal count
+        count += 1
+        if count == victim:
+            simulation.log.append(f"killed after {what}")
+            raise Killed
+
+    change(simulation, ONE, TWO)
+    simulation.cluster.after_write = kill
+    try:
+        await simulation.settle()
+    except Killed:
+        assert simulation.machines.can_embed(1) or simulation.machines.ready_servers()
+        await simulation.restart_operator()
+        await simulation.settle()
+    simulation.assert_ready(2)
+    assert runs_of(simulation) == before, "no pod restarts"
+    await simulation.assert_converged()
+
+
+async def test_a_server_that_was_meddled_with_is_put_right() -> None:
+    simulation = await ready(ONE, TWO)
+    server = simulation.machines.ready_servers()[0]
+    server.configs["clip"] = {**server.configs["clip"], "version_policy": {"specific": {"versions": [1]}}, "parameters": {}}
+    await simulation.restart_operator()
+    await simulation.settle()
+    simulation.assert_ready(2)
+
+
+async def test_versions_sync_while_others_serve_and_at_most_two_at_once() -> None:
+    simulation = await ready()
+    more = [build_version(n, uri=URI_2, sha256=SHA_2) for n in range(2, 7)]
+    change(simulation, ONE, *more)
+    most = 0
+    for _ in range(600):
+        simulation.deliver_all()
+        if len(simulation.queue):
+            await simulation.work()
+        elif steps := simulation.machines.steps():
+            simulation._step(steps[0])
+        elif simulation._timer is not None:
+            simulation.advance(0)
+            if not len(simulation.queue):
+                break
+        else:
+            break
+        jobs = simulation.cluster.all("Job")
+        most = max(most, sum(not j.get("status", {}).get("codes") for j in jobs))
+        assert simulation.machines.can_embed(1) or simulation.machines.can_embed(6)
+    simulation.assert_ready(6)
+    assert most <= 2
+    assert simulation.status["versions"][0]["version"] == 1

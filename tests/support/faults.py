@@ -1,0 +1,196 @@
+"""What tests do to a cluster so that something happens at a moment of their choosing: hold commits back, spoil a volume, hold up a source, evict a pod."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from support.audit import OPERATOR_USER
+from support.cluster import KubectlError, Namespace, Object, until
+
+_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
+_POD_SECURITY = {
+    "runAsNonRoot": True,
+    "runAsUser": 1000,
+    "runAsGroup": 1000,
+    "fsGroup": 1000,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+_HELD = "held by a test: it cannot be committed yet"
+
+
+def _python_pod(name: str, program: str, **spec: object) -> Object:
+    container = {
+        "name": "python",
+        "image": os.environ["CLIPMODEL_SYNC_IMAGE"],
+        "command": ["python3", "-c", program],
+        "securityContext": _SECURITY,
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": _POD_SECURITY,
+            "containers": [container],
+            "volumes": [{"name": "data", "emptyDir": {}}],
+        }
+        | spec,
+    }
+
+
+@contextmanager
+def held_commits(namespace: Namespace, name: str) -> Iterator[None]:
+    """Refuse the operator's updates of a ConfigMap for as long as the block runs: what it wants to commit stays uncommitted.
+
+    In the words of a role that lacks the right: the operator tries again until it may.
+    """
+    kubectl, policy = namespace.kubectl, f"hold-{namespace.name}"
+    kubectl.apply({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": policy},
+        "spec": {
+            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["configmaps"]}]},
+            "validations": [{"expression": f"request.userInfo.username != '{OPERATOR_USER}'", "message": _HELD, "reason": "Forbidden"}],
+        },
+    })  # fmt: skip
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}
+    kubectl.apply({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": policy},
+        "spec": {"policyName": policy, "validationActions": ["Deny"], "matchResources": {"namespaceSelector": selector}},
+    })  # fmt: skip
+
+    def is_held() -> bool:
+        try:
+            kubectl(
+                "annotate", "configmap", name, "test=held", "--overwrite", "--dry-run=server", f"--as={OPERATOR_USER}"
+            )
+        except KubectlError as error:
+            return _HELD in str(error)
+        return False
+
+    try:
+        until(is_held, "commits are held")
+        yield
+    finally:
+        kubectl(
+            "delete",
+            f"validatingadmissionpolicybinding/{policy}",
+            f"validatingadmissionpolicy/{policy}",
+            "--wait=false",
+        )
+        until(lambda: not is_held() or None, "commits are free")
+
+
+def write_to_volume(namespace: Namespace, claim: str, path: str, content: bytes | None) -> None:
+    """Overwrite a file of a volume in place, hard links and all, as a failing disk would; without content, cut it off in the middle."""
+    kubectl, name = namespace.kubectl, "spoiler"
+    volume = {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]}
+    kubectl.apply(_python_pod(name, "import signal; signal.pause()", **volume))
+    try:
+        kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+        program = (
+            "import base64, os, sys\n"
+            f"path = '/data/{path}'\n"
+            "os.chmod(path, 0o644)\n"
+            "new = base64.b64decode(sys.stdin.read())\n"
+            "with open(path, 'r+b') as file:\n"
+            "    file.write(new)\n"
+            "    file.truncate(len(new) or os.path.getsize(path) // 2)\n"
+        )
+        encoded = base64.b64encode(content or b"").decode()
+        kubectl("exec", "-i", name, "--", "python3", "-c", program, stdin=encoded)
+    finally:
+        kubectl("delete", "pod", name, "--wait=false")
+
+
+# Gives the file to whoever asks, but only once it has been released.
+_SOURCE = """
+import base64, http.server, os, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        content = base64.b64decode(open("/content/model").read())
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[:1000])
+        self.wfile.flush()
+        open("/data/asked", "w").close()
+        while not os.path.exists("/data/released"):
+            time.sleep(0.05)
+        self.wfile.write(content[1000:])
+http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSource:
+    """A source that stops in the middle of the file until it is released."""
+
+    namespace: Namespace
+    name: str
+
+    @property
+    def uri(self) -> str:
+        return f"http://{self.name}:8080/model.onnx"
+
+    def _has(self, file: str) -> bool:
+        try:
+            self.namespace.kubectl("exec", self.name, "--", "python3", "-c", f"import os; os.stat('/data/{file}')")
+        except KubectlError:
+            return False
+        return True
+
+    def wait_asked(self) -> None:
+        until(lambda: self._has("asked") or None, "a sync Job is in the middle of the file")
+
+    def release(self) -> None:
+        self.namespace.kubectl("exec", self.name, "--", "python3", "-c", "open('/data/released', 'w').close()")
+
+
+@contextmanager
+def held_source(namespace: Namespace, content: bytes, name: str = "held") -> Iterator[HeldSource]:
+    """Serve a file whose second part comes only after `release`."""
+    kubectl = namespace.kubectl
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name},
+            "data": {"model": base64.b64encode(content).decode()},
+        }
+    )
+    kubectl.apply({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"selector": {"app": name}, "ports": [{"port": 8080}]}
+    })  # fmt: skip
+    pod = _python_pod(
+        name, _SOURCE, volumes=[{"name": "data", "emptyDir": {}}, {"name": "content", "configMap": {"name": name}}]
+    )
+    pod["spec"]["containers"][0]["volumeMounts"].append({"name": "content", "mountPath": "/content"})
+    pod["spec"]["containers"][0]["readinessProbe"] = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
+    kubectl.apply(pod)
+    try:
+        kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+        yield HeldSource(namespace, name)
+    finally:
+        with suppress(KubectlError):
+            kubectl("delete", f"pod/{name}", f"service/{name}", f"configmap/{name}", "--wait=false")
+
+
+def evict(namespace: Namespace, pod: str) -> None:
+    """Ask for an eviction, as `kubectl drain` does."""
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace.name}}
+    path = f"/api/v1/namespaces/{namespace.name}/pods/{pod}/eviction"
+    namespace.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))

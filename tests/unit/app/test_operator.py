@@ -1,0 +1,123 @@
+"""Cache, queue and reconciler joined: what an event starts, how often a key is worked on, and what comes after it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from clipmodel_operator.app import Operator
+from clipmodel_operator.clients.cluster import Cluster
+from clipmodel_operator.models.names import Key
+from clipmodel_operator.models.resources import CLIP_MODELS, CONFIG_MAPS, PODS
+from clipmodel_operator.reconcile.gather import owner_of
+from clipmodel_operator.reconcile.reconciler import Again, Reconciler
+from clipmodel_operator.runtime.backoff import Backoff
+from clipmodel_operator.runtime.cache import ObjectCache
+from clipmodel_operator.runtime.queue import WorkQueue
+from support.builders import build_object, build_server_pod
+from support.fake_cluster import FakeClock, FakeCluster
+
+KEY = Key("demo", "clip")
+
+
+class FakeReconciler:
+    """Gives the answers that it is told to, and remembers its keys."""
+
+    def __init__(self, *answers: Again | None) -> None:
+        self.answers = list(answers)
+        self.keys: list[Key] = []
+
+    async def reconcile(self, key: Key) -> Again | None:
+        self.keys.append(key)
+        await asyncio.sleep(0)
+        return self.answers.pop(0) if self.answers else None
+
+
+def build(*answers: Again | None) -> tuple[Operator, FakeReconciler]:
+    reconciler = FakeReconciler(*answers)
+    backoff = Backoff(base_s=0.001, jitter=lambda: 1.0)
+    operator = Operator(cache=ObjectCache(owner_of), queue=WorkQueue(), reconciler=cast("Reconciler", reconciler), backoff=backoff)
+    return operator, reconciler
+
+
+async def work_off(operator: Operator) -> None:
+    task = asyncio.create_task(operator.work())
+    while not operator.queue.is_idle and not task.done():
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_burst_of_events_is_one_pass() -> None:
+    operator, reconciler = build()
+    for _ in range(100):
+        operator.observe(CLIP_MODELS, build_object(), deleted=False)
+        operator.observe(PODS, build_server_pod(), deleted=False)
+    await work_off(operator)
+    assert reconciler.keys == [KEY]
+
+
+async def test_managed_fields_are_not_kept() -> None:
+    operator, _ = build()
+    obj = build_object()
+    obj["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+    operator.observe(CLIP_MODELS, obj, deleted=False)
+    assert "managedFields" not in cast("Any", operator.cache.get("ClipModel", "demo", "clip"))["metadata"]
+    assert "managedFields" in obj["metadata"], "the event's object is not ours to change"
+
+
+async def test_nobodys_objects_start_nothing() -> None:
+    operator, reconciler = build()
+    operator.observe(CONFIG_MAPS, {"metadata": {"namespace": "demo", "name": "x"}}, deleted=False)
+    assert operator.queue.is_idle
+    assert reconciler.keys == []
+
+
+async def test_a_deleted_child_starts_a_pass() -> None:
+    operator, reconciler = build()
+    operator.observe(PODS, build_server_pod(), deleted=True)
+    await work_off(operator)
+    assert reconciler.keys == [KEY]
+
+
+async def test_a_pass_that_asks_for_another_gets_it() -> None:
+    operator, reconciler = build(Again(0.0), Again(), Again(), None)
+    operator.queue.add(KEY)
+    await work_off(operator)
+    assert reconciler.keys == [KEY] * 4
+
+
+async def test_backoff_grows_and_a_success_ends_it() -> None:
+    operator, _ = build(Again(), Again(), Again(), None)
+    operator.queue.add(KEY)
+    await work_off(operator)
+    assert operator._backoff.next_delay_s(KEY) == 0.001
+
+
+async def test_a_pass_that_breaks_does_not_hold_its_key() -> None:
+    operator, reconciler = build()
+    reconciler.reconcile = None  # type: ignore[method-assign, assignment]  # a bug
+    operator.queue.add(KEY)
+    with pytest.raises(TypeError):
+        await operator.work()
+    assert operator.queue.is_idle
+
+
+async def test_the_sweep_finds_what_no_event_told() -> None:
+    operator, _ = build()
+    cluster = FakeCluster(FakeClock())
+    cluster.add(build_object())
+    await operator.list_all(cast("Cluster", cluster), ())
+    assert operator.cache.get("ClipModel", "demo", "clip") is not None
+    assert len(operator.queue) == 1
+    clip = cluster.find("ClipModel")
+    assert clip is not None
+    cluster.remove(clip)
+    await operator.queue.get()
+    operator.queue.done(KEY)
+    await operator.list_all(cast("Cluster", cluster), ("demo",))
+    assert operator.cache.get("ClipModel", "demo", "clip") is None
+    assert len(operator.queue) == 1, "its key is looked at once more"

@@ -1,0 +1,173 @@
+"""The border to Kubernetes: what an API server may answer, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from clipmodel_operator.clients import cluster as module
+from clipmodel_operator.clients.cluster import Cluster, ConfigurationError, connect
+from clipmodel_operator.models.errors import ClipModelError, GoneError, RejectedError, RetryError
+from clipmodel_operator.models.resources import CLIP_MODELS, CONFIG_MAPS, DEPLOYMENTS, JOBS, PODS, Resource
+from support.http_server import FakeServer, cut, hang_up, raw, refuse, reply
+
+MANIFEST: dict[str, Any] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": "b"}}
+
+ANSWERS = {
+    "not found": (refuse(404, 'configmaps "x" not found'), GoneError, 'configmaps "x" not found'),
+    "gone": (refuse(410, "The provided continue parameter is too old"), GoneError, "too old"),
+    "bad request": (refuse(400, "cannot be handled as a ConfigMap"), RejectedError, "cannot be handled"),
+    "invalid": (refuse(422, "spec.selector: Invalid value: field is immutable"), RejectedError, "field is immutable"),
+    "conflict": (refuse(409, "Operation cannot be fulfilled: the object has been modified"), RetryError, "has been modified"),
+    "too many requests": (refuse(429, "too many requests"), RetryError, "too many requests"),
+    "quota": (refuse(403, "exceeded quota: compute, requested: cpu=1"), RetryError, "raise the quota"),
+    "no right": (refuse(403, 'User "system:serviceaccount:a:b" cannot patch resource "configmaps"'), RetryError, "role lacks this right"),
+    "no token": (refuse(401, "Unauthorized"), RetryError, "role lacks this right"),
+    "error": (refuse(500, "etcdserver: leader changed"), RetryError, "leader changed"),
+    "unavailable": (raw(b"no healthy upstream", 503), RetryError, "no healthy upstream"),
+    "without a word": (raw(b"", 502), RetryError, "502"),
+    "JSON that is no Status": (raw(b"[1]", 500), RetryError, "[1]"),
+    "cut off": (cut, RetryError, "does not answer"),
+    "hung up": (hang_up, RetryError, "does not answer"),
+    "a proxy's page with status 200": (raw(b"<html>log in</html>"), RetryError, "cannot be read"),
+    "half a JSON": (raw(b'{"kind": "Conf'), RetryError, "cannot be read"),
+    "bytes that are no text": (raw(b"\xff\xfe\xfa"), RetryError, "cannot be read"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_what_becomes_of_an_answer(server: FakeServer, cluster: Cluster, name: str) -> None:
+    answer, kind, said = ANSWERS[name]
+    server.answer(answer)
+    with pytest.raises(ClipModelError) as raised:
+        await cluster.apply_object(CONFIG_MAPS, "demo", MANIFEST)
+    assert type(raised.value) is kind
+    assert said in str(raised.value)
+    assert "/api/v1/namespaces/demo/configmaps/x" in str(raised.value), "which request it was"
+    assert "secret-token" not in str(raised.value)
+    assert len(str(raised.value)) < 700
+
+
+@pytest.mark.parametrize(("headers", "wait"), [({"Retry-After": "7"}, 7.0), ({"retry-after": "7"}, 7.0), ({"Retry-After": "tomorrow"}, None), ({}, None)])
+async def test_retry_after_is_honoured(server: FakeServer, cluster: Cluster, headers: dict[str, str], wait: float | None) -> None:
+    server.answer(refuse(429, "slow down", headers=headers))
+    with pytest.raises(RetryError) as raised:
+        await cluster.apply_object(CONFIG_MAPS, "demo", MANIFEST)
+    assert raised.value.retry_after_s == wait
+
+
+async def test_a_slow_body_ends(server: FakeServer, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TIMEOUT_S", 0.2)
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"{")
+        await asyncio.Event().wait()
+        return response
+
+    server.answer(slow)
+    with pytest.raises(RetryError, match="does not answer"):
+        await cluster.get_object(CONFIG_MAPS, "demo", "x")
+
+
+async def test_nobody_listens(server: FakeServer, cluster: Cluster) -> None:
+    cluster.api.configuration.host = "http://127.0.0.1:1"
+    with pytest.raises(RetryError, match="does not answer"):
+        await cluster.get_object(CONFIG_MAPS, "demo", "x")
+    assert server.seen == []
+
+
+async def test_apply(server: FakeServer, cluster: Cluster) -> None:
+    server.answer(reply({"metadata": {"resourceVersion": "5"}}))
+    assert await cluster.apply_object(CONFIG_MAPS, "demo", MANIFEST) == {"metadata": {"resourceVersion": "5"}}
+    (seen,) = server.seen
+    assert (seen.method, seen.path) == ("PATCH", "/api/v1/namespaces/demo/configmaps/x")
+    assert seen.query == {"fieldManager": "clipmodel-operator", "force": "true"}
+    assert seen.content_type == "application/apply-patch+yaml"
+    assert json.loads(seen.body) == MANIFEST
+    assert seen.headers["Authorization"] == "Bearer secret-token"
+
+
+async def test_status_is_applied_to_its_subresource(server: FakeServer, cluster: Cluster) -> None:
+    await cluster.apply_status(CLIP_MODELS, "demo", {"metadata": {"name": "clip"}, "status": {}})
+    (seen,) = server.seen
+    assert (seen.method, seen.path) == ("PATCH", "/apis/clipmodel.dev/v1alpha1/namespaces/demo/clipmodels/clip/status")
+    assert seen.content_type == "application/apply-patch+yaml"
+    assert set(json.loads(seen.body)) == {"metadata", "status"}
+
+
+@pytest.mark.parametrize(
+    ("resource", "path"),
+    [(DEPLOYMENTS, "/apis/apps/v1/namespaces/demo/deployments/x"), (JOBS, "/apis/batch/v1/namespaces/demo/jobs/x"), (PODS, "/api/v1/namespaces/demo/pods/x")],
+)
+async def test_get(server: FakeServer, cluster: Cluster, resource: Resource, path: str) -> None:
+    server.answer(reply({"kind": resource.kind}), refuse(404, "not found"))
+    assert await cluster.get_object(resource, "demo", "x") == {"kind": resource.kind}
+    assert await cluster.get_object(resource, "demo", "x") is None
+    assert [s.path for s in server.seen] == [path] * 2
+
+
+async def test_create(server: FakeServer, cluster: Cluster) -> None:
+    server.answer(reply({"a": 1}, 201), refuse(409, 'configmaps "x" already exists', reason="AlreadyExists"), refuse(409, "object is being modified"))
+    assert await cluster.create_object(CONFIG_MAPS, "demo", MANIFEST) == {"a": 1}
+    assert await cluster.create_object(CONFIG_MAPS, "demo", MANIFEST) is None
+    with pytest.raises(RetryError):
+        await cluster.create_object(CONFIG_MAPS, "demo", MANIFEST)
+    assert (server.seen[0].method, server.seen[0].path) == ("POST", "/api/v1/namespaces/demo/configmaps")
+    assert server.seen[0].content_type == "application/json"
+
+
+async def test_delete_is_of_one_uid(server: FakeServer, cluster: Cluster) -> None:
+    server.answer(
+        reply({}), refuse(404, "not found"),
+        refuse(409, "Operation cannot be fulfilled on jobs: Precondition failed: UID in precondition: u, UID in object meta: v"),
+        refuse(409, "something else"),
+    )  # fmt: skip
+    for _ in range(3):
+        await cluster.delete_object(JOBS, "demo", "x", uid="u")
+    with pytest.raises(RetryError):
+        await cluster.delete_object(JOBS, "demo", "x", uid="u")
+    seen = server.seen[0]
+    assert seen.method == "DELETE"
+    assert json.loads(seen.body) == {"propagationPolicy": "Background", "preconditions": {"uid": "u"}}
+
+
+async def test_a_list_is_read_page_by_page(server: FakeServer, cluster: Cluster) -> None:
+    server.answer(
+        reply({"metadata": {"continue": "next"}, "items": [{"metadata": {"name": "a"}}]}),
+        reply({"metadata": {}, "items": [{"metadata": {"name": "b"}}]}),
+    )
+    found = await cluster.list_objects(CLIP_MODELS, label_selector="a=b")
+    assert [(o["kind"], o["apiVersion"], o["metadata"]["name"]) for o in found] == [
+        ("ClipModel", "clipmodel.dev/v1alpha1", "a"),
+        ("ClipModel", "clipmodel.dev/v1alpha1", "b"),
+    ]
+    assert [s.query for s in server.seen] == [
+        {"limit": "500", "labelSelector": "a=b"},
+        {"limit": "500", "labelSelector": "a=b", "continue": "next"},
+    ]
+    assert server.seen[0].path == "/apis/clipmodel.dev/v1alpha1/clipmodels"
+
+
+async def test_a_list_of_a_namespace(server: FakeServer, cluster: Cluster) -> None:
+    server.answer(reply({"metadata": {}, "items": []}))
+    assert await cluster.list_objects(PODS, namespace="demo") == []
+    assert server.seen[0].path == "/api/v1/namespaces/demo/pods"
+    assert server.seen[0].query == {"limit": "500"}
+
+
+async def test_a_list_that_expired_between_its_pages_is_an_error_of_ours(server: FakeServer, cluster: Cluster) -> None:
+    server.answer(reply({"metadata": {"continue": "next"}, "items": []}), refuse(410, "too old"))
+    with pytest.raises(GoneError):
+        await cluster.list_objects(PODS)
+
+
+async def test_without_a_cluster_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(ConfigurationError, match="Set KUBECONFIG"):
+        await connect(kubeconfig=str(tmp_path / "none"))

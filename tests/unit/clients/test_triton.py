@@ -1,0 +1,116 @@
+"""The border to Triton: what a server may answer, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from clipmodel_operator.clients import triton as module
+from clipmodel_operator.clients.triton import CONTROL_HEADER, TritonClient
+from clipmodel_operator.models import golden
+from clipmodel_operator.models.clipmodel import Tensors
+from clipmodel_operator.models.errors import ClipModelError, RejectedError, RetryError
+from clipmodel_operator.models.server import Server
+from clipmodel_operator.rendering import deployment
+from support.http_server import Answer, FakeServer, cut, hang_up, raw, reply
+
+SERVER = Server("127.0.0.1", "the-key")
+TENSORS = Tensors(image_size=14, dimension=4)
+VECTOR = (1.0, 2.0, 3.0, 4.0)
+
+
+def tensor(vector: tuple[float, ...] = VECTOR) -> Answer:
+    data = struct.pack(f"<{len(vector)}f", *vector)
+    header = json.dumps({"outputs": [{"name": "embedding", "parameters": {"binary_data_size": len(data)}}]}).encode()
+    return raw(header + data, headers={golden.HEADER_LENGTH: str(len(header))})
+
+
+@pytest.fixture
+async def triton(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TritonClient]:
+    monkeypatch.setattr(module, "_PORT", server.port)
+    async with aiohttp.ClientSession() as session:
+        yield TritonClient(session)
+
+
+async def embed(triton: TritonClient) -> tuple[float, ...]:
+    return await triton.embed_golden(SERVER, model="clip", version=3, tensors=TENSORS, index=1)
+
+
+async def test_it_sends_the_golden_image_to_that_version(server: FakeServer, triton: TritonClient) -> None:
+    server.answer(tensor())
+    assert await embed(triton) == VECTOR
+    (seen,) = server.seen
+    assert (seen.method, seen.path) == ("POST", "/v2/models/clip/versions/3/infer")
+    assert seen.body[int(seen.headers[golden.HEADER_LENGTH]) :] == golden.golden_image(1, 14)
+
+
+ANSWERS: dict[str, tuple[Answer, type[ClipModelError], str]] = {
+    "no such model": (reply({"error": "Request for unknown model: 'clip' has no available versions"}, 400), RejectedError, "unknown model"),
+    "busy": (reply({"error": "Exceeds maximum queue size"}, 503), RetryError, "maximum queue size"),
+    "restricted": (reply({"error": "This API is restricted"}, 403), RetryError, "restricted"),
+    "a page that is no JSON": (raw(b"<html>", 502), RetryError, "<html>"),
+    "no tensor": (raw(b"hello"), RetryError, "cannot be read"),
+    "a wrong length": (raw(b"{}", headers={golden.HEADER_LENGTH: "many"}), RetryError, "cannot be read"),
+    "cut off": (cut, RetryError, "does not answer"),
+    "hung up": (hang_up, RetryError, "does not answer"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_what_becomes_of_an_answer(server: FakeServer, triton: TritonClient, name: str) -> None:
+    answer, kind, said = ANSWERS[name]
+    server.answer(answer)
+    with pytest.raises(ClipModelError) as raised:
+        await embed(triton)
+    assert type(raised.value) is kind
+    assert said in str(raised.value)
+    assert "the-key" not in str(raised.value)
+    assert "the-key" not in repr(SERVER)
+
+
+async def test_a_load_always_carries_its_config_and_the_key(server: FakeServer, triton: TritonClient) -> None:
+    await triton.load(SERVER, "clip", {"name": "clip"})
+    (seen,) = server.seen
+    assert (seen.method, seen.path) == ("POST", "/v2/repository/models/clip/load")
+    assert json.loads(json.loads(seen.body)["parameters"]["config"]) == {"name": "clip"}
+    assert seen.headers[CONTROL_HEADER] == "the-key"
+    assert CONTROL_HEADER == deployment._CONTROL_HEADER, "what Triton is told to ask for"
+
+
+async def test_a_load_that_fails_says_why(server: FakeServer, triton: TritonClient) -> None:
+    server.answer(reply({"error": "failed to load 'clip', no version is available"}, 400))
+    with pytest.raises(RejectedError, match="no version is available"):
+        await triton.load(SERVER, "clip", {})
+
+
+async def test_configs_and_versions(server: FakeServer, triton: TritonClient) -> None:
+    server.answer(reply({"name": "clip"}))
+    assert await triton.get_config(SERVER, "clip") == {"name": "clip"}
+    index = [
+        {"name": "clip", "version": "1", "state": "READY"},
+        {"name": "clip", "version": "2", "state": "UNLOADING"},
+        {"name": "clip", "version": "3", "state": "UNAVAILABLE", "reason": "unloaded"},
+        {"name": "clip"},
+        {"name": "other", "version": "4", "state": "READY"},
+    ]
+    server.answer(reply(index))
+    assert await triton.loaded_versions(SERVER, "clip") == {1, 2}
+    await triton.unload(SERVER, "clip")
+    assert [s.path for s in server.seen] == ["/v2/models/clip/config", "/v2/repository/index", "/v2/repository/models/clip/unload"]
+
+
+@pytest.mark.parametrize("body", [b"", b"no JSON", b"[]"])
+async def test_a_config_that_is_none(server: FakeServer, triton: TritonClient, body: bytes) -> None:
+    server.answer(raw(body))
+    with pytest.raises(RetryError, match="cannot be read"):
+        await triton.get_config(SERVER, "clip")
+
+
+async def test_an_address_of_ipv6_is_put_in_brackets(server: FakeServer, triton: TritonClient) -> None:
+    with pytest.raises(RetryError, match="does not answer"):
+        await triton.get_config(Server("2001:db8::1%invalid", "k"), "clip")
+    assert server.seen == []

@@ -1,0 +1,115 @@
+"""What a pass makes of errors: waiting, stalling, or a bug of ours; and that status is told once and only where it differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from clipmodel_operator.models.errors import GoneError, RejectedError, RetryError
+from clipmodel_operator.reconcile.report import render_event
+from clipmodel_operator.assessment.events import Event
+from support.builders import NOW, build_object, build_spec
+from support.simulation import KEY, Simulation
+
+
+def failing(what: str, error: Exception) -> Callable[[str], None]:
+    def fail(write: str) -> None:
+        if write.startswith(what):
+            raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "ready", "reconciling"),
+    [
+        (RejectedError("spec: no"), ("False", "ObjectRejected"), None),
+        (RetryError("HTTP 500"), ("False", "ApiUnavailable"), ("True", "ProgressingWithRetry")),
+        (GoneError("namespace is going"), ("False", "ApiUnavailable"), ("True", "ProgressingWithRetry")),
+        (KeyError("a bug"), ("False", "InternalError"), ("True", "ProgressingWithRetry")),
+    ],
+)
+async def test_what_an_error_becomes(error: Exception, ready: Any, reconciling: Any) -> None:
+    simulation = Simulation()
+    simulation.create()
+    simulation.cluster.before_write = failing("apply PersistentVolumeClaim", error)
+    simulation.deliver_all()
+    await simulation.work()
+    assert simulation.says("Ready") == ready
+    assert simulation.says("Reconciling") == reconciling
+    assert (simulation.condition("Stalled") is not None) == (reconciling is None)
+    assert (simulation._timer is not None) == (reconciling is not None), "tried again, unless a person must act"
+    assert "a bug" not in str(simulation.status)
+    simulation.cluster.before_write = lambda _: None
+    simulation.queue.add(KEY)
+    await simulation.settle_waiting(seconds=60)
+    simulation.assert_ready()
+
+
+async def test_retry_after_is_the_delay() -> None:
+    simulation = Simulation()
+    simulation.create()
+    simulation.cluster.before_write = failing("apply PersistentVolumeClaim", RetryError("slow down", retry_after_s=17))
+    simulation.deliver_all()
+    await simulation.work()
+    assert simulation._timer == 17
+
+
+@pytest.mark.parametrize("error", [RejectedError("status.versions: too long"), RetryError("HTTP 500"), GoneError("it went")])
+async def test_a_status_that_is_refused_does_not_end_the_operator(error: Exception) -> None:
+    simulation = Simulation()
+    simulation.create()
+    simulation.cluster.before_write = failing("apply ClipModel", error)
+    simulation.deliver_all()
+    await simulation.work()
+    assert simulation.cluster.find("Job"), "the pass itself went on"
+    simulation.cluster.before_write = lambda _: None
+    simulation.queue.add(KEY)
+    await simulation.settle()
+    simulation.assert_ready()
+
+
+async def test_an_event_that_is_refused_does_not_end_the_operator() -> None:
+    simulation = Simulation()
+    simulation.create()
+    simulation.cluster.before_write = failing("create Event", RejectedError("no"))
+    await simulation.settle_waiting(seconds=300)
+    simulation.cluster.before_write = lambda _: None
+    simulation.queue.add(KEY)
+    await simulation.settle()
+    simulation.assert_ready()
+
+
+async def test_what_is_being_deleted_is_left_alone() -> None:
+    simulation = Simulation()
+    simulation.cluster.add({**build_object(build_spec()), "metadata": {**build_object()["metadata"], "deletionTimestamp": "2026-11-22T12:00:00Z"}})
+    await simulation.settle()
+    assert simulation.cluster.writes == []
+
+
+async def test_a_successor_of_the_same_name_does_not_get_the_status_of_the_one_before() -> None:
+    simulation = Simulation()
+    simulation.create()
+    await simulation.settle()
+    old = simulation.clip
+    simulation.cluster.remove(old)
+    simulation.create()
+    simulation.queue.add(KEY)
+    await simulation.work()  # no event has come yet: the cache still has the one before
+    assert simulation.status == {"observedGeneration": -1}
+    await simulation.settle_waiting(seconds=60)
+    simulation.assert_ready()
+
+
+def test_the_same_event_has_the_same_name() -> None:
+    told = Event(is_warning=True, reason="DigestMismatch", message="m")
+    one, again = (render_event(build_object(), told, now=NOW) for _ in range(2))
+    assert one == again
+    assert one["type"] == "Warning"
+    assert one["involvedObject"]["uid"] == build_object()["metadata"]["uid"]
+    assert len(one["metadata"]["name"]) <= 253
+    changed = build_object()
+    changed["metadata"]["resourceVersion"] = "2"
+    assert render_event(changed, told, now=NOW)["metadata"]["name"] != one["metadata"]["name"]
