@@ -58,7 +58,7 @@ def read_object(text: str) -> dict[str, Any]:
     if obj.get("apiVersion") != names.API_VERSION:
         raise ClipModelError(f"apiVersion is {obj.get('apiVersion')!r}, expected {names.API_VERSION}")
     metadata = obj.get("metadata") or {}
-    if not metadata.get("name"):
+    if not isinstance(metadata, dict) or not metadata.get("name"):
         raise ClipModelError("metadata.name is missing")
     return obj
 

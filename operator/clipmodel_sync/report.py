@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from clipmodel_sync import golden
 from clipmodel_sync.errors import Reason, Result
 from clipmodel_sync.request import Contract
@@ -48,6 +50,19 @@ def render_success(*, version: int, sha256: str, size_bytes: int, contract: Cont
         if len(text.encode()) <= MAX_BYTES:
             return text
     raise ValueError(f"a report with a golden vector of {contract.dimension} values exceeds {MAX_BYTES} bytes")
+
+
+def read_vectors(text: str) -> list[golden.Floats] | None:
+    """Return the golden vectors of a report, or None where it has none that can be compared with today's."""
+    try:
+        recorded = json.loads(text)["golden"]
+        if recorded["images"] != golden.NAME or not recorded["vectors"]:
+            return None
+        return [
+            np.frombuffer(base64.b64decode(v, validate=True), "<f2").astype(np.float32) for v in recorded["vectors"]
+        ]
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def render_failure(*, version: int, reason: Reason, message: str) -> str:

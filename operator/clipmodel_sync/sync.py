@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
-from clipmodel_sync import volume
+from clipmodel_sync import golden, volume
 from clipmodel_sync.errors import Reason, SyncError
 from clipmodel_sync.fetch import FetchOptions, fetch
 from clipmodel_sync.inspection import inspect
 from clipmodel_sync.proof import prove
-from clipmodel_sync.report import Proof, render_success
+from clipmodel_sync.report import Proof, read_vectors, render_success
 from clipmodel_sync.request import Request
 from clipmodel_sync.sources import parse_source
 from clipmodel_sync.volume import Layout, Staging
@@ -58,12 +58,16 @@ def sync(request: Request, *, fetch_options: FetchOptions, lock_patience_seconds
     ):
         present = _find(request, layout, staging) or _fetch(request, staging, fetch_options)
         proof = _inspect_and_prove(request, present)
-        report = render_success(
-            version=request.version,
-            sha256=request.sha256,
-            size_bytes=present.size_bytes,
-            contract=request.contract,
-            proof=proof,
+        report = _settle(
+            volume.read_state(layout),
+            render_success(
+                version=request.version,
+                sha256=request.sha256,
+                size_bytes=present.size_bytes,
+                contract=request.contract,
+                proof=proof,
+            ),
+            proof,
         )
         if present.in_place:
             volume.prepare_repository(layout)
@@ -136,6 +140,29 @@ def _fetch(request: Request, staging: Staging, options: FetchOptions) -> _Presen
         return _Present(path=staging.file, size_bytes=file.size_bytes, in_place=False)
     finally:
         file.close()
+
+
+def _settle(recorded: str | None, report: str, proof: Proof) -> str:
+    """Return what was recorded when these bytes were first proven, if the new proof agrees with it.
+
+    Another processor changes the last digits, and with them the name of the embedding space: the first record stands.
+
+    Raises:
+        SyncError: ProofFailed, where the same bytes give other embeddings than they did.
+
+    """
+    before = read_vectors(recorded) if recorded is not None else None
+    if recorded is None or before is None or json.loads(recorded)["sha256"] != json.loads(report)["sha256"]:
+        return report
+    if len(before) <= len(proof.vectors) and all(
+        golden.is_same_embedding(old, new) for old, new in zip(before, proof.vectors, strict=False)
+    ):
+        return recorded
+    raise SyncError(
+        Reason.PROOF_FAILED,
+        "the same bytes give other embeddings than when they were first proven: ONNX Runtime computes otherwise."
+        " Use the earlier release's sync image, or publish the file under a new version number.",
+    )
 
 
 def _inspect_and_prove(request: Request, present: _Present) -> Proof:

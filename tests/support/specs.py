@@ -34,7 +34,7 @@ FACTORS: Mapping[str, list[Any]] = {
         {"maxQueueSize": 8},
         {"maxQueueSize": 1_000_000},
         {"defaultTimeout": "11s"},
-        {"defaultTimeout": "10m", "timeoutAction": "Delay"},
+        {"defaultTimeout": "600s", "timeoutAction": "Delay"},
         {"defaultTimeout": "60s", "allowTimeoutOverride": True},
         {"maxQueueSize": 100, "defaultTimeout": "30s", "timeoutAction": "Delay", "allowTimeoutOverride": True},
         {"maxQueueSize": 100, "defaultTimeout": "5s", "timeoutAction": "Reject"},
@@ -58,15 +58,9 @@ FACTORS: Mapping[str, list[Any]] = {
 def _is_valid(row: Mapping[str, Any]) -> bool:
     policy = row.get("queuePolicy") or {}
     delay, timeout = row.get("maxQueueDelay"), policy.get("defaultTimeout")
-    if delay is not None and timeout is not None and not _is_longer(timeout, delay):
+    if delay is not None and timeout is not None and parse_duration_us(timeout) <= parse_duration_us(delay):
         return False
     return not (row.get("order", {}).get("preserveOrdering") and policy.get("timeoutAction") == "Delay")
-
-
-def _is_longer(timeout: str, delay: str) -> bool:
-    if timeout.endswith("m") and not timeout.endswith("ms"):
-        timeout = f"{int(timeout[:-1]) * 60}s"
-    return parse_duration_us(timeout) > parse_duration_us(delay)
 
 
 def _spec(row: Mapping[str, Any], *, model_name: str) -> dict[str, Any]:
@@ -80,7 +74,9 @@ def _spec(row: Mapping[str, Any], *, model_name: str) -> dict[str, Any]:
     }
     optimization = {name: row[name] for name in ("graphLevel", "intraOpThreads", "interOpThreads")}
     instances: dict[str, Any] = {"count": row["instances"]}
-    spec = build_spec(modelName=model_name, batching=_set(batching), optimization=_set(optimization), instances=instances)
+    spec = build_spec(
+        modelName=model_name, batching=_set(batching), optimization=_set(optimization), instances=instances
+    )
     if row["gpus"] is not None:
         count, gpus = row["gpus"]
         spec |= {"profile": "gpu", "serving": {"gpu": {"count": count}}}

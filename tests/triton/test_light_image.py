@@ -7,7 +7,6 @@ the repository read-only, the config mounted over `configs/`.
 import json
 import os
 import re
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +22,7 @@ from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 
 from clipmodel_sync import cli
+from support.containers import docker, wait_for_line
 from support.tiny_onnx import TinyOptions, write_tiny_onnx
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(180)]
@@ -163,29 +163,6 @@ def server(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         yield Server(f"127.0.0.1:{port}", models, lambda: docker("logs", container))
     finally:
         docker("rm", "--force", "--volumes", container)
-
-
-def docker(*arguments: str) -> str:
-    found = subprocess.run(
-        ["docker", *arguments], check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert found.returncode == 0, f"docker {' '.join(arguments)}: {found.stdout}"
-    return found.stdout
-
-
-def wait_for_line(container: str, words: str) -> None:
-    """Follow the log, which ends when the container does."""
-    lines = []
-    with subprocess.Popen(
-        ["docker", "logs", "--follow", container], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as logs:
-        assert logs.stdout is not None
-        for line in logs.stdout:
-            lines.append(line)
-            if words in line:
-                logs.kill()
-                return
-    pytest.fail(f"the server ended without {words!r}:\n{''.join(lines[-40:])}")
 
 
 def run_directly(path: Path, images: Floats, outputs: tuple[str, ...] = ("embedding",)) -> list[Floats]:

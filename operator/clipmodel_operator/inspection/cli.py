@@ -166,7 +166,12 @@ def _read(file: Path) -> str:
 
 def _run(ask: Callable[[Reader], Awaitable[int]], *, kubeconfig: Path | None, context: str | None, failed: int) -> int:
     """Connect, ask, and turn our errors into a message and the exit code `failed`."""
+    import logging
+
     from clipmodel_operator.clients.reader import Reader
+
+    # A failing credential plugin is told by the Kubernetes library in its log alone.
+    logging.basicConfig(level=logging.ERROR, format="clipmodel: %(message)s")
 
     async def connected() -> int:
         reader = await Reader.connect(kubeconfig=str(kubeconfig) if kubeconfig else None, context=context)

@@ -16,7 +16,6 @@ from clipmodel_operator.inspection.overview import (
     Outcome,
     Overview,
     PodFacts,
-    VersionFacts,
 )
 from clipmodel_operator.inspection.progress import Progress
 from clipmodel_operator.inspection.words import format_age, format_bytes, format_numbers
@@ -27,12 +26,13 @@ _OUTCOME_SIGN = {Outcome.READY: "●", Outcome.PROGRESSING: "◐", Outcome.NOT_R
 _STATE_STYLE = {"Serving": "green", "Failed": "red", "Retired": "dim", "Synced": "cyan"}
 #: Conditions that are good news when False.
 _BAD_WHEN_TRUE = frozenset({"Reconciling", "Stalled"})
-_EVENTS_SHOWN = 8
+_EVENTS_SHOWN = 6
 _BAR_WIDTH = 22
 _NOTHING = "-"
 
 
 def _table(*headers: str, right: frozenset[str] = frozenset()) -> Table:
+    # What is wider than the screen gives way in the last column first.
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_edge=False, pad_edge=False)
     for header in headers:
         table.add_column(header, justify="right" if header in right else "left", no_wrap=header != headers[-1])
@@ -85,16 +85,20 @@ def show_progress(progress: Progress) -> RenderableType:
     return grid
 
 
-def _version_detail(version: VersionFacts) -> RenderableType:
-    said = Text(version.message or "", style="red" if version.state == "Failed" else "")
-    if version.progress is None:
-        return said
-    # The Job's own words say more than "a Job works on it".
-    return show_progress(version.progress)
+def _remarks(remarks: Sequence[tuple[str, str]], style: str) -> list[RenderableType]:
+    """Show sentences below a table, in its full width; those that say the same of several once."""
+    by_sentence: dict[str, list[str]] = {}
+    for about, sentence in remarks:
+        by_sentence.setdefault(sentence, []).append(about)
+    grid = Table.grid(padding=(0, 2))
+    for sentence, about in by_sentence.items():
+        grid.add_row(Text(", ".join(about), style=style), sentence)
+    return [Padding(grid, (0, 0, 0, 2))] if by_sentence else []
 
 
 def _versions(overview: Overview) -> RenderableType:
     table = _table("VERSION", "STATE", "SIZE", "SHA-256", "SPACE", "", right=frozenset({"VERSION", "SIZE"}))
+    remarks: list[tuple[str, str]] = []
     for v in overview.versions:
         table.add_row(
             Text(str(v.version), style="bold" if v.chosen else "dim"),
@@ -102,9 +106,12 @@ def _versions(overview: Overview) -> RenderableType:
             format_bytes(v.bytes),
             (v.sha256 or "")[:12],
             (v.space or "")[:8],
-            _version_detail(v),
+            show_progress(v.progress) if v.progress is not None else "",
         )
-    return _section("Versions", table, f"policy: {overview.policy}")
+        # A Job's own words say more than that a Job works on it; and what the head of the page says is not said twice.
+        if v.message and v.progress is None and v.message.rstrip(".") not in overview.message:
+            remarks.append((str(v.version), v.message))
+    return _section("Versions", Group(table, *_remarks(remarks, "bold")), f"policy: {overview.policy}")
 
 
 def _condition_style(condition: ConditionFacts) -> str:
@@ -151,7 +158,8 @@ def _pods(overview: Overview) -> RenderableType:
     if not overview.pods:
         return _section("Pods", Text("none", style="dim"))
     right = frozenset({"RESTARTS", "AGE", "ANSWERED"})
-    table = _table("POD", "READY", "STATUS", "LOADED", "ANSWERED", "RESTARTS", "AGE", "NODE", "", right=right)
+    table = _table("POD", "READY", "STATUS", "LOADED", "ANSWERED", "RESTARTS", "AGE", "NODE", right=right)
+    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
     for pod in overview.pods:
         table.add_row(
             pod.name,
@@ -162,9 +170,10 @@ def _pods(overview: Overview) -> RenderableType:
             Text(str(pod.restarts), style="red" if pod.restarts else ""),
             format_age(pod.age_s),
             pod.node or _NOTHING,
-            Text(pod.trouble or "", style="red"),
         )
-    return _section("Pods", table)
+    # find_trouble's sentence names the pod.
+    troubles = [Padding(Text(pod.trouble, style="red"), (0, 0, 0, 2)) for pod in overview.pods if pod.trouble]
+    return _section("Pods", Group(table, *troubles))
 
 
 def _events(events: Sequence[EventFacts]) -> RenderableType:
@@ -190,10 +199,8 @@ def show_one(overview: Overview) -> RenderableType:
         parts.append(_conditions(overview))
     parts.append(_pods(overview))
     if overview.endpoints:
-        grid = Table.grid(padding=(0, 2))
-        for protocol, address in sorted(overview.endpoints.items()):
-            grid.add_row(Text(protocol, style="dim"), address)
-        parts.append(_section("Endpoints", grid))
+        addresses = [f"{protocol} {address}" for protocol, address in sorted(overview.endpoints.items())]
+        parts.append(_section("Endpoints", Text("   ".join(addresses))))
     if overview.events:
         parts.append(_events(overview.events))
     return Group(*parts, *_notes(overview.notes))

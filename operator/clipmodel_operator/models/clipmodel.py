@@ -59,6 +59,19 @@ def parse_status(obj: Mapping[str, Any]) -> ClipModelStatus:
         return ClipModelStatus()
 
 
+def _check_across_fields(spec: ClipModelSpec) -> None:
+    """Refuse what the CRD's rules refuse: an older CRD may lack them."""
+    chosen = spec.version_policy.specific.versions if spec.version_policy.specific else ()
+    missing = sorted(set(chosen) - {v.version for v in spec.versions})
+    if missing:
+        message = f"spec.versionPolicy.specific.versions: version {missing[0]} is not in spec.versions. Add it there, or leave it out here."
+        raise StalledError(reasons.INVALID_SPEC, message)
+    too_large = [s for s in spec.batching.preferred_batch_sizes or () if s > spec.batching.max_batch_size]
+    if too_large:
+        message = f"spec.batching.preferredBatchSizes: {too_large[0]} exceeds maxBatchSize, {spec.batching.max_batch_size}. Correct either."
+        raise StalledError(reasons.INVALID_SPEC, message)
+
+
 def parse_clip_model(obj: Mapping[str, Any]) -> ClipModel:
     """Read a ClipModel from the API server's JSON. Raises StalledError with every field that is wrong.
 
@@ -70,6 +83,7 @@ def parse_clip_model(obj: Mapping[str, Any]) -> ClipModel:
     except pydantic.ValidationError as error:
         wrong = "; ".join(f"spec.{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
         raise StalledError(reasons.INVALID_SPEC, f"{wrong}. Correct the spec, and update the CRD.") from error
+    _check_across_fields(spec)
     return ClipModel(
         key=Key(metadata["namespace"], metadata["name"]),
         uid=metadata["uid"],

@@ -56,9 +56,9 @@ class QueuePolicy(Api):
             max_length=16,
             json_schema_extra=rules(
                 Rule(
-                    "duration(self) <= duration('10m')",
-                    "batching.queuePolicy.defaultTimeout is at most 10m",
-                    given="'batching.queuePolicy.defaultTimeout is at most 10m, not ' + self",
+                    "duration(self) <= duration('600s')",
+                    "batching.queuePolicy.defaultTimeout is at most 600s",
+                    given="'batching.queuePolicy.defaultTimeout is at most 600s, not ' + self",
                 )
             ),
         ),

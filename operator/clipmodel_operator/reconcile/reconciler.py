@@ -211,6 +211,11 @@ class Reconciler:
             logger.warning("status: %s", error)
             state.again = state.again or Again(error.retry_after_s)
             return False
+        except RejectedError as error:
+            # The CRD is another release's, say: the trouble of one resource, not of the process.
+            logger.warning("status: %s", error)
+            state.again = state.again or Again()
+            return False
         if written is not None:
             # The cache must have what was written, or the next pass would write it again.
             self._cache.put(CLIP_MODELS.kind, written)

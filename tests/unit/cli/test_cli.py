@@ -88,7 +88,8 @@ BROKEN = {
     "a uri that nobody can fetch": (MODEL.replace("http://", "ftp://"), "spec.versions.0.source.uri"),
     "no spec": ("apiVersion: clipmodel.dev/v1alpha1\nkind: ClipModel\nmetadata: {name: x}\n", "spec.profile"),
     "a spec that is a text": ("apiVersion: clipmodel.dev/v1alpha1\nkind: ClipModel\nmetadata: {name: x}\nspec: much\n", "spec"),
-    "metadata that is a text": ("apiVersion: clipmodel.dev/v1alpha1\nkind: ClipModel\nmetadata: x\nspec: {}\n", "metadata"),
+    "metadata that is a text": ("apiVersion: clipmodel.dev/v1alpha1\nkind: ClipModel\nmetadata: x\nspec: {}\n", "metadata.name is missing"),
+    "sizes above the largest batch": (MODEL.replace("maxBatchSize: 32", "maxBatchSize: 31"), "spec.batching.preferredBatchSizes: 32 exceeds maxBatchSize, 31"),
     "a policy that chooses nothing": (f"{MODEL}  versionPolicy:\n    specific:\n      versions: [7]\n", "versionPolicy"),
 }
 

@@ -1,16 +1,20 @@
 """What is on the volume after a sync, and what a sync makes of what it finds there."""
 
+import base64
 import errno
 import fcntl
 import hashlib
 import json
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from clipmodel_sync.errors import Reason, SyncError
@@ -60,6 +64,37 @@ def test_a_version_that_is_there_is_proven_again(place: Place, model: bytes) -> 
     wrong = replace(place.request(uri, model).contract, input_name="pixels")
     before = place.files()
     assert place.fail(uri, model, contract=wrong)[0] is Reason.SIGNATURE_MISMATCH
+    assert place.files() == before
+
+
+def _record_vectors(place: Place, change: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]) -> None:
+    """Make the state file say that these bytes gave other golden vectors when they were first proven."""
+    recorded = json.loads(place.layout.state_file.read_text())
+    vectors = [np.frombuffer(base64.b64decode(v), "<f2").astype(np.float32) for v in recorded["golden"]["vectors"]]
+    recorded["golden"]["vectors"] = [base64.b64encode(change(v).astype("<f2").tobytes()).decode() for v in vectors]
+    place.layout.state_file.write_text(json.dumps(recorded, separators=(",", ":")))
+
+
+def test_the_first_record_stands_where_only_last_digits_differ(place: Place, model: bytes) -> None:
+    """Another processor's last digits must not give the same bytes another embedding space."""
+    uri = place.put(model)
+    first = place.sync(uri, model)
+    _record_vectors(place, lambda v: v * np.float32(1.001))
+    before = place.layout.state_file.read_text()
+    again = place.sync(uri, model)
+    assert again["golden"]["vectors"] != first["golden"]["vectors"]
+    assert place.layout.state_file.read_text() == before
+
+
+def test_the_same_bytes_with_other_embeddings_are_refused(place: Place, model: bytes) -> None:
+    """A release of ONNX Runtime that computes otherwise would change embeddings without a word."""
+    uri = place.put(model)
+    place.sync(uri, model)
+    _record_vectors(place, lambda v: v[::-1].copy())
+    before = place.files()
+    reason, message = place.fail(uri, model)
+    assert reason is Reason.PROOF_FAILED
+    assert "other embeddings" in message
     assert place.files() == before
 
 
