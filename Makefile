@@ -42,7 +42,7 @@ lint: setup ## ruff: lint and format
 	$(RUN)ruff format --check .
 
 type: setup ## mypy, strict
-	$(RUN)mypy operator export tests demo
+	$(RUN)mypy operator export tests demo bench
 
 imports: setup ## import-linter: imports only point down (.importlinter)
 	$(RUN)lint-imports --no-logo
@@ -105,3 +105,19 @@ demo-down: setup ## remove what the demo made
 clean: ## remove .venv, build/ and the tools' caches (clusters: cluster-down; what they are made of: ~/.cache/clipmodel-kind)
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+##@ Benchmarks (docs/benchmarks.md; each brings up the kind cluster clipmodel-bench)
+.PHONY: bench-apply bench-live bench-scale bench-down
+N := 200
+
+bench-apply: setup ## from an applied ClipModel to the first right embedding, beside the same by hand (ARGS="--tiny --runs 3")
+	@$(RUN)python -m bench apply $(ARGS)
+
+bench-live: setup ## from an edit to its effect on all pods, beside the load API by hand (ARGS="--tiny --runs 3")
+	@$(RUN)python -m bench live $(ARGS)
+
+bench-scale: setup ## N=200 ClipModels on a real API server with simulated pods, beside the bare writes (ARGS="--runs 3")
+	@$(RUN)python -m bench scale --number $(N) $(ARGS)
+
+bench-down: ## delete the cluster of the benchmarks
+	@tests/kind/down.sh clipmodel-bench

@@ -103,6 +103,8 @@ class FakeTriton:
         body = await request.read()
         if request.method == "GET" and parts[-1] == "config" and parts[3] in self.configs:
             return web.json_response(self.configs[parts[3]])
+        if request.path == "/v2/repository/index":
+            return web.json_response([])  # no candidate is loaded, which is what the operator asks
         if parts[-1] == "infer":
             start = int(request.headers[golden.HEADER_LENGTH])
             found = self._answers.get(body[start : start + 64])

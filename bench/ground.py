@@ -57,7 +57,7 @@ def take_down(narrator: Narrator) -> None:
 
 
 def install_crd(ground: Ground) -> None:
-    kubectl(ground, "apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
+    kubectl(ground, "apply", "--server-side", "--force-conflicts", "-k", str(ROOT / "crds"))
     kubectl(ground, "wait", "--for=condition=Established", "crd/clipmodels.clipmodel.dev", "--timeout=60s")
 
 

@@ -18,7 +18,9 @@ hypothesis.settings.load_profile("tests")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--update-golden", action="store_true", help="rewrite tests/golden/*/expected: look at the difference before you commit it"
+        "--update-golden",
+        action="store_true",
+        help="rewrite tests/golden/*/expected: look at the difference before you commit it",
     )
 
 

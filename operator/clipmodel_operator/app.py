@@ -58,9 +58,14 @@ class Operator:
         """Take in a watch event."""
         # Managed fields are most of an object's size, and are never looked at.
         slim = {**obj, "metadata": {k: v for k, v in obj["metadata"].items() if k != "managedFields"}}
+        metadata = slim["metadata"]
+        known = self.cache.get(resource.kind, metadata.get("namespace", ""), metadata["name"])
+        # Whose it was hears of it too: somebody may have taken away the label that says so.
+        before = owner_of(resource.kind, known) if known is not None else None
         owner = self.cache.remove(resource.kind, slim) if deleted else self.cache.put(resource.kind, slim)
-        if isinstance(owner, Key):
-            self.queue.add(owner)
+        for key in dict.fromkeys((before, owner)):
+            if isinstance(key, Key):
+                self.queue.add(key)
 
     async def work(self) -> None:
         """Reconcile keys, one after the other, for ever."""

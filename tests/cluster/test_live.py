@@ -26,6 +26,7 @@ FILES: Mapping[int, bytes] = {
     v: build_tiny_onnx(seed=2 if v == OTHER_SPACE else 1, note=f"version {v}") for v in range(1, 9)
 }
 LATEST: Mapping[str, Any] = {"latest": None, "all": None, "specific": None}
+FIRST: Mapping[str, Any] = {"specific": {"versions": [1]}}
 DELAY = {"maxQueueDelay": "5ms", "maxBatchSize": 32, "preferredBatchSizes": [4, 8, 16, 32]}
 
 
@@ -71,7 +72,7 @@ class Live:
 
     def keep(self, version: int) -> None:
         """Bring a version to the volume without serving it; version 1 serves."""
-        self.edit(1, version, policy={"specific": {"versions": [1]}})
+        self.edit(1, version, policy=FIRST)
         until(
             lambda: self.state_of(version) == "Retired" or None,
             f"version {version} is on the volume",
@@ -169,7 +170,7 @@ def test_another_embedding_space_is_refused_until_it_is_wanted(live: Live) -> No
     assert_settled(live.namespace, NAME, [OTHER_SPACE])
     assert {v["version"]: v["embeddingSpaceId"] == space for v in status["versions"]} == {1: True, OTHER_SPACE: False}
     with live.traffic.unharmed():
-        live.edit(1, OTHER_SPACE, new_space=[OTHER_SPACE], policy={"specific": {"versions": [1]}})
+        live.edit(1, OTHER_SPACE, new_space=[OTHER_SPACE], policy=FIRST)
         live.namespace.wait_ready(NAME)
     assert_settled(live.namespace, NAME, [1])
     assert live.lives() == before
@@ -216,7 +217,7 @@ def test_there_and_back_in_quick_succession(live: Live) -> None:
     with live.traffic.unharmed():
         for _ in range(3):
             live.edit(1, 2, maxQueueDelay="1ms")
-            live.edit(1, 2, policy={"specific": {"versions": [1]}})
+            live.edit(1, 2, policy=FIRST)
         live.namespace.wait_ready(NAME)
     assert_settled(live.namespace, NAME, [1], max_queue_delay_microseconds=5000)
     assert live.lives() == before
@@ -224,13 +225,13 @@ def test_there_and_back_in_quick_succession(live: Live) -> None:
 
 def test_a_return_in_the_middle_of_a_rollout(live: Live) -> None:
     """The servers run the new version, nothing is committed, and the spec goes back to what was."""
-    live.settle(1)
+    live.keep(2)
     before, old = live.lives(), committed_id(live.namespace, NAME)
     with live.traffic.unharmed():
         with held_commits(live.namespace, f"{NAME}-config"):
             live.edit(1, 2)
             until(lambda: old not in live.config_ids(), "both servers run version 2", seen=live.config_ids)
-            live.edit(1)
+            live.edit(1, 2, policy=FIRST)
             until(lambda: set(live.config_ids()) == {old}, "both servers run version 1 again", seen=live.config_ids)
         live.namespace.wait_ready(NAME)
     assert_settled(live.namespace, NAME, [1])
@@ -286,7 +287,7 @@ def test_a_version_taken_back_during_its_sync(live: Live) -> None:
 
 
 def test_a_status_wiped_in_the_middle_of_a_rollout(live: Live) -> None:
-    live.settle(1)
+    live.keep(2)
     before, old = live.lives(), committed_id(live.namespace, NAME)
     with live.traffic.unharmed():
         with held_commits(live.namespace, f"{NAME}-config"):
@@ -305,7 +306,7 @@ def test_a_server_that_restarts_before_the_commit_comes_back_with_what_was_commi
     live: Live, operator: OperatorPod
 ) -> None:
     """The operator is down, and one server of two was restarted after it had taken over the new version: it serves what it did before."""
-    live.settle(1)
+    live.keep(2)
     before, old = live.lives(), committed_id(live.namespace, NAME)
     with held_commits(live.namespace, f"{NAME}-config"):
         live.edit(1, 2)

@@ -94,7 +94,7 @@ async def test_a_source_that_is_away_for_a_while_is_tried_again() -> None:
     assert simulation.says("Ready") == ("False", "SourceUnavailable")
     assert simulation.says("Reconciling") == ("True", "ProgressingWithRetry")
     assert simulation.condition("Stalled") is None
-    assert len([p for p in simulation.cluster.all("Pod")]) == 4, "the Job's own tries"
+    assert len(simulation.cluster.all("Pod")) == 4, "the Job's own tries"
     job = simulation.cluster.all("Job")[0]["metadata"]["uid"]
     await simulation.assert_converged()
     simulation.advance(60)
@@ -123,7 +123,11 @@ async def test_a_report_that_is_lost_is_read_again_from_the_volume() -> None:
         simulation.deliver_all()
         if len(simulation.queue):
             await simulation.work()
-        elif any(c["type"] == "Complete" for j in simulation.cluster.all("Job") for c in j.get("status", {}).get("conditions", ())):
+        elif any(
+            c["type"] == "Complete"
+            for j in simulation.cluster.all("Job")
+            for c in j.get("status", {}).get("conditions", ())
+        ):
             break
         else:
             simulation._step(simulation.machines.steps()[0])
@@ -286,7 +290,9 @@ async def test_a_config_map_and_the_job_lost_together_are_read_from_the_volume()
 async def test_a_config_map_that_was_edited_by_hand_is_put_right() -> None:
     simulation = await ready()
     before = found(simulation, "ConfigMap")["data"]
-    simulation.cluster.edit(found(simulation, "ConfigMap"), lambda o: o["data"].update({"cpu.pbtxt": "max_batch_size: 1"}))
+    simulation.cluster.edit(
+        found(simulation, "ConfigMap"), lambda o: o["data"].update({"cpu.pbtxt": "max_batch_size: 1"})
+    )
     await simulation.settle()
     assert found(simulation, "ConfigMap")["data"] == before
     simulation.assert_ready()
@@ -338,7 +344,9 @@ async def test_a_status_that_was_wiped_comes_back() -> None:
     simulation.cluster.edit(simulation.clip, lambda o: o.update(status={"observedGeneration": -1}))
     await simulation.settle()
     after = dict(simulation.status)
-    assert {c["type"]: c["reason"] for c in after.pop("conditions")} == {c["type"]: c["reason"] for c in before.pop("conditions")}
+    assert {c["type"]: c["reason"] for c in after.pop("conditions")} == {
+        c["type"]: c["reason"] for c in before.pop("conditions")
+    }
     assert after == before
     await simulation.assert_converged()
 

@@ -42,7 +42,9 @@ async def test_version_2_takes_over_without_a_restart() -> None:
     await simulation.settle()
     simulation.assert_ready(2)
     assert runs_of(simulation) == before
-    assert loads(simulation) == ["load clip__candidate [2]"] * 2 + ["load clip [2]"] * 2, "each pod proves before any pod serves it"
+    assert loads(simulation) == ["load clip__candidate [2]"] * 2 + ["load clip [2]"] * 2, (
+        "each pod proves before any pod serves it"
+    )
     assert state_of(simulation) == {1: "Retired", 2: "Serving"}
     commit = [w for w in simulation.cluster.writes if w.startswith(("load", "apply ConfigMap"))][-1]
     assert commit == "apply ConfigMap clip-config", "commit last"
@@ -100,7 +102,10 @@ async def test_edited_back_and_forth_the_last_one_counts() -> None:
         await simulation.work()
     await simulation.settle()
     simulation.assert_ready(1)
-    assert simulation.machines.ready_servers()[0].configs["clip"]["dynamic_batching"]["max_queue_delay_microseconds"] == 50_000
+    assert (
+        simulation.machines.ready_servers()[0].configs["clip"]["dynamic_batching"]["max_queue_delay_microseconds"]
+        == 50_000
+    )
     await simulation.assert_converged()
 
 
@@ -198,7 +203,9 @@ async def test_another_embedding_space_is_refused_unless_it_is_said() -> None:
 
 async def test_the_space_gate_does_not_fail_open_without_status() -> None:
     simulation = await ready()
-    simulation.cluster.edit(simulation.clip, lambda o: o.update(status={"observedGeneration": -1}, spec=build_spec(ONE, OTHER)))
+    simulation.cluster.edit(
+        simulation.clip, lambda o: o.update(status={"observedGeneration": -1}, spec=build_spec(ONE, OTHER))
+    )
     await simulation.restart_operator()
     await simulation.settle()
     assert simulation.says("Stalled") == ("True", "EmbeddingSpaceMismatch")
@@ -258,7 +265,11 @@ async def test_an_operator_that_is_killed_in_the_middle_of_a_switch(victim: int)
 async def test_a_server_that_was_meddled_with_is_put_right() -> None:
     simulation = await ready(ONE, TWO)
     server = simulation.machines.ready_servers()[0]
-    server.configs["clip"] = {**server.configs["clip"], "version_policy": {"specific": {"versions": [1]}}, "parameters": {}}
+    server.configs["clip"] = {
+        **server.configs["clip"],
+        "version_policy": {"specific": {"versions": [1]}},
+        "parameters": {},
+    }
     await simulation.restart_operator()
     await simulation.settle()
     simulation.assert_ready(2)

@@ -50,12 +50,20 @@ def build_spec(*versions: Object, **fields: Any) -> Object:
     return {"profile": "cpu", "versions": [copy.deepcopy(v) for v in versions or (ONE,)], **fields}
 
 
-def build_object(spec: Mapping[str, Any] | None = None, *, name: str = NAME, generation: int = 1, status: Any = None) -> Object:
+def build_object(
+    spec: Mapping[str, Any] | None = None, *, name: str = NAME, generation: int = 1, status: Any = None
+) -> Object:
     """Build a ClipModel as the API server gives it."""
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
-        "metadata": {"name": name, "namespace": NAMESPACE, "uid": UID, "generation": generation, "resourceVersion": "1"},
+        "metadata": {
+            "name": name,
+            "namespace": NAMESPACE,
+            "uid": UID,
+            "generation": generation,
+            "resourceVersion": "1",
+        },
         "spec": dict(spec) if spec is not None else build_spec(),
         **({"status": status} if status is not None else {}),
     }
@@ -71,7 +79,11 @@ def encode_vector(values: Sequence[float]) -> str:
 
 
 def build_record(
-    version: int = 1, *, sha256: str = SHA_1, vectors: Sequence[Sequence[float]] = VECTORS_1, size_bytes: int = 351_461_235
+    version: int = 1,
+    *,
+    sha256: str = SHA_1,
+    vectors: Sequence[Sequence[float]] = VECTORS_1,
+    size_bytes: int = 351_461_235,
 ) -> VersionRecord:
     return VersionRecord(
         version=version,
@@ -82,9 +94,7 @@ def build_record(
     )
 
 
-def build_report(
-    version: int = 1, *, sha256: str = SHA_1, vectors: Sequence[Sequence[float]] = VECTORS_1
-) -> str:
+def build_report(version: int = 1, *, sha256: str = SHA_1, vectors: Sequence[Sequence[float]] = VECTORS_1) -> str:
     """Build the report of a sync that succeeded."""
     return json.dumps({
         "version": version,
@@ -96,7 +106,9 @@ def build_report(
     })  # fmt: skip
 
 
-def build_failure(reason: str, *, result: str = "Failed", message: str = "it went wrong, mend it", version: int = 1) -> str:
+def build_failure(
+    reason: str, *, result: str = "Failed", message: str = "it went wrong, mend it", version: int = 1
+) -> str:
     """Build the report of a sync that failed."""
     return json.dumps({"version": version, "result": result, "reason": reason, "message": message})
 
@@ -120,7 +132,9 @@ def build_server_pod(
         state = {"running": {"startedAt": "2026-11-22T11:00:00Z"}}
     conditions = [{"type": "Ready", "status": "True" if is_ready else "False"}]
     if unschedulable is not None:
-        conditions.append({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": unschedulable})
+        conditions.append(
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": unschedulable}
+        )
     container: Object = {"name": "triton", "containerID": f"containerd://{name}", "state": state}
     if last_log is not None:
         container["lastState"] = {"terminated": {"message": last_log}}
@@ -145,7 +159,9 @@ def build_server_pod(
     }
 
 
-def build_job(name: str = "job", *, complete: bool = False, failed_at: str | None = None, uid: str = "uid-job") -> Object:
+def build_job(
+    name: str = "job", *, complete: bool = False, failed_at: str | None = None, uid: str = "uid-job"
+) -> Object:
     conditions = []
     if complete:
         conditions.append({"type": "Complete", "status": "True", "lastTransitionTime": "2026-11-22T11:00:00Z"})
@@ -160,7 +176,12 @@ def build_job(name: str = "job", *, complete: bool = False, failed_at: str | Non
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": name, "namespace": NAMESPACE, "uid": uid, "labels": names.labels(NAME, names.COMPONENT_SYNC)},
+        "metadata": {
+            "name": name,
+            "namespace": NAMESPACE,
+            "uid": uid,
+            "labels": names.labels(NAME, names.COMPONENT_SYNC),
+        },
         "status": {"conditions": conditions},
     }
 

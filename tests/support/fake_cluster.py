@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
-from google.protobuf import json_format, text_format
+from google.protobuf import json_format, text_format  # type: ignore[import-untyped]  # it has no types
 from tritonclient.grpc import model_config_pb2
 
 from clipmodel_operator.models import golden, names
@@ -88,7 +88,10 @@ def canonicalise(value: Any, *, parent: str = "") -> Any:
 
 def _list_key(parent: str, *lists: Any) -> str | None:
     elements = [e for one in lists if isinstance(one, list) for e in one]
-    return next((k for k in _LIST_KEYS.get(parent, ()) if elements and all(isinstance(e, dict) and k in e for e in elements)), None)
+    return next(
+        (k for k in _LIST_KEYS.get(parent, ()) if elements and all(isinstance(e, dict) and k in e for e in elements)),
+        None,
+    )
 
 
 def merge(live: Any, applied: Any, previous: Any, *, parent: str = "") -> Any:
@@ -200,9 +203,9 @@ class FakeCluster:
         identity = self._identity(obj)
         old = self.objects.get(identity)
         if old is not None:
-            if {k: v for k, v in old.items() if k != "metadata"} == {k: v for k, v in obj.items() if k != "metadata"} and (
-                {**old["metadata"], "resourceVersion": 0} == {**obj["metadata"], "resourceVersion": 0}
-            ):
+            if {k: v for k, v in old.items() if k != "metadata"} == {
+                k: v for k, v in obj.items() if k != "metadata"
+            } and ({**old["metadata"], "resourceVersion": 0} == {**obj["metadata"], "resourceVersion": 0}):
                 return old  # nothing changed: no new resourceVersion and no event
             if old.get("spec") != obj.get("spec"):
                 obj["metadata"]["generation"] = old["metadata"].get("generation", 1) + 1
@@ -216,12 +219,15 @@ class FakeCluster:
 
     # What the operator does.
 
-    async def list_objects(self, resource: Resource, *, namespace: str | None = None, label_selector: str = "") -> list[Object]:
+    async def list_objects(
+        self, resource: Resource, *, namespace: str | None = None, label_selector: str = ""
+    ) -> list[Object]:
         key, _, value = label_selector.partition("=")
         return [
             copy.deepcopy(o)
             for o in self.all(resource.kind)
-            if namespace in {None, o["metadata"]["namespace"]} and (not key or (o["metadata"].get("labels") or {}).get(key) == value)
+            if namespace in {None, o["metadata"]["namespace"]}
+            and (not key or (o["metadata"].get("labels") or {}).get(key) == value)
         ]
 
     async def get_object(self, resource: Resource, namespace: str, name: str) -> Object | None:
@@ -246,7 +252,9 @@ class FakeCluster:
             raise GoneError(f"{what}: not found")
         uid = applied["metadata"].pop("uid", None)
         if live is not None and uid is not None and uid != live["metadata"]["uid"]:
-            raise RetryError(f"{what}: Precondition failed: UID in precondition: {uid}, UID in object meta: {live['metadata']['uid']}")
+            raise RetryError(
+                f"{what}: Precondition failed: UID in precondition: {uid}, UID in object meta: {live['metadata']['uid']}"
+            )
         self.writes.append(what)
         previous = self._applied.get((identity, part))
         if part:
@@ -361,7 +369,9 @@ class Machines:
         vector = upload.vectors[index]
         return tuple(reversed(vector)) if self.serves_wrong or upload.is_wrong else vector
 
-    async def embed_golden(self, server: Server, *, model: str, version: int, tensors: Tensors, index: int) -> tuple[float, ...]:
+    async def embed_golden(
+        self, server: Server, *, model: str, version: int, tensors: Tensors, index: int
+    ) -> tuple[float, ...]:
         del tensors
         self.asked += 1
         found = self._server(server)
@@ -411,7 +421,9 @@ class Machines:
     def _pods_of(self, owner: Object) -> list[Object]:
         uid = owner["metadata"]["uid"]
         return [
-            p for p in self.cluster.all(PODS.kind) if any(o["uid"] == uid for o in p["metadata"].get("ownerReferences") or ())
+            p
+            for p in self.cluster.all(PODS.kind)
+            if any(o["uid"] == uid for o in p["metadata"].get("ownerReferences") or ())
         ]
 
     def _add_pod(self, owner: Object, *, extra: Object | None = None) -> None:
@@ -447,12 +459,19 @@ class Machines:
         return [(f"{name}: makes a pod", lambda: self._add_pod(job))]
 
     def _end_job(self, job: Object, kind: str) -> None:
-        condition = {"type": kind, "status": "True", "lastTransitionTime": self.cluster.clock.stamp(), "message": "as pods say"}
+        condition = {
+            "type": kind,
+            "status": "True",
+            "lastTransitionTime": self.cluster.clock.stamp(),
+            "message": "as pods say",
+        }
         self.cluster.edit(job, lambda o: o.setdefault("status", {}).update(conditions=[condition]))
 
     def _run_sync(self, job: Object, pod: Object) -> None:
         """Fetch, prove and report, as docs/spec/sync.md says."""
-        arguments = dict(a.removeprefix("--").split("=", 1) for a in job["spec"]["template"]["spec"]["containers"][0]["args"])
+        arguments = dict(
+            a.removeprefix("--").split("=", 1) for a in job["spec"]["template"]["spec"]["containers"][0]["args"]
+        )
         claim = job["spec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"]
         live = self.cluster.find("PersistentVolumeClaim", claim)
         if live is None:
@@ -514,15 +533,27 @@ class Machines:
             if config is None:
                 return []
             if self.cluster.find("Secret", secret) is None:
-                waits = {"name": "triton", "state": {"waiting": {"reason": "CreateContainerConfigError", "message": f'secret "{secret}" not found'}}}
+                waits = {
+                    "name": "triton",
+                    "state": {
+                        "waiting": {"reason": "CreateContainerConfigError", "message": f'secret "{secret}" not found'}
+                    },
+                }
                 if pod["status"].get("containerStatuses") == [waits]:
                     return []
-                return [(f"{name}: waits for its Secret", lambda: self._set_status(pod, phase="Pending", containerStatuses=[waits]))]
+                return [
+                    (
+                        f"{name}: waits for its Secret",
+                        lambda: self._set_status(pod, phase="Pending", containerStatuses=[waits]),
+                    )
+                ]
             if self.cluster.find("PersistentVolumeClaim", claim) is None:
                 return []
             return [(f"{name}: starts", lambda: self._start(pod, config, claim, secret))]
         if not _is_ready(pod) and config is not None and self._passes_probe(pod, config):
-            return [(f"{name}: is ready", lambda: self._set_status(pod, conditions=[{"type": "Ready", "status": "True"}]))]
+            return [
+                (f"{name}: is ready", lambda: self._set_status(pod, conditions=[{"type": "Ready", "status": "True"}]))
+            ]
         return []
 
     def _set_status(self, pod: Object, **fields: Any) -> None:
@@ -533,7 +564,9 @@ class Machines:
         number = self.cluster._next()
         address = f"10.1.{number // 256}.{number % 256}"
         (model,) = (a.split("=")[1] for a in pod["spec"]["containers"][0]["args"] if a.startswith("--load-model="))
-        (profile,) = (a.split("=")[1] for a in pod["spec"]["containers"][0]["args"] if a.startswith("--model-config-name="))
+        (profile,) = (
+            a.split("=")[1] for a in pod["spec"]["containers"][0]["args"] if a.startswith("--model-config-name=")
+        )
         parsed = text_format.Parse(config["data"][f"{profile}.pbtxt"], model_config_pb2.ModelConfig())
         found = self.cluster.find("Secret", secret)
         assert found is not None
@@ -542,7 +575,13 @@ class Machines:
         server.proven |= set(server.versions(model))
         self.servers[address] = server
         running = {"name": "triton", "containerID": f"containerd://{number}", "state": {"running": {}}}
-        self._set_status(pod, phase="Running", podIP=address, containerStatuses=[running], conditions=[{"type": "Ready", "status": "False"}])
+        self._set_status(
+            pod,
+            phase="Running",
+            podIP=address,
+            containerStatuses=[running],
+            conditions=[{"type": "Ready", "status": "False"}],
+        )
 
     def _passes_probe(self, pod: Object, config: Object) -> bool:
         """Run the startup probe: every version in the mounted file is asked for its golden embeddings."""
@@ -560,7 +599,12 @@ class Machines:
     def restart(self, pod: Object) -> None:
         """Restart a pod's container: its Triton starts anew, in the same pod."""
         self.servers.pop(pod["status"]["podIP"], None)
-        self._set_status(self.cluster.objects["Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]], phase="Pending", conditions=[], containerStatuses=[])
+        self._set_status(
+            self.cluster.objects["Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]],
+            phase="Pending",
+            conditions=[],
+            containerStatuses=[],
+        )
 
     def ready_servers(self) -> list[TritonServer]:
         return [self.servers[p["status"]["podIP"]] for p in self.cluster.all(PODS.kind) if _is_ready(p)]
@@ -568,11 +612,14 @@ class Machines:
     def can_embed(self, *versions: int, model: str = "clip") -> bool:
         """Tell whether a client gets exactly these versions' own embeddings from every ready pod, and there is one."""
         ready = self.ready_servers()
-        return bool(ready) and not self.serves_wrong and all(
-            tuple(s.versions(model)) == versions and not any(s.volume[v].is_wrong for v in versions) for s in ready
+        return (
+            bool(ready)
+            and not self.serves_wrong
+            and all(
+                tuple(s.versions(model)) == versions and not any(s.volume[v].is_wrong for v in versions) for s in ready
+            )
         )
 
 
 def _is_ready(pod: Object) -> bool:
     return any(c == {"type": "Ready", "status": "True"} for c in (pod.get("status") or {}).get("conditions") or ())
-

@@ -32,7 +32,9 @@ class FakeServer:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        self.seen.append(Seen(request.method, request.path, dict(request.query), request.content_type, body, dict(request.headers)))
+        self.seen.append(
+            Seen(request.method, request.path, dict(request.query), request.content_type, body, dict(request.headers))
+        )
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return await answer(request)
 
@@ -43,7 +45,7 @@ class FakeServer:
 def reply(body: object = None, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     """Answer with JSON."""
 
-    async def answer(_: web.Request) -> web.StreamResponse:  # noqa: RUF029 - a handler
+    async def answer(_: web.Request) -> web.StreamResponse:
         return web.json_response(body if body is not None else {}, status=status, headers=headers)
 
     return answer
@@ -51,11 +53,13 @@ def reply(body: object = None, status: int = 200, headers: dict[str, str] | None
 
 def refuse(status: int, message: str, *, reason: str = "", headers: dict[str, str] | None = None) -> Answer:
     """Answer with a Status, as the API server says no."""
-    return reply({"kind": "Status", "status": "Failure", "message": message, "reason": reason, "code": status}, status, headers)
+    return reply(
+        {"kind": "Status", "status": "Failure", "message": message, "reason": reason, "code": status}, status, headers
+    )
 
 
 def raw(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
-    async def answer(_: web.Request) -> web.StreamResponse:  # noqa: RUF029 - a handler
+    async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response(body=body, status=status, headers=headers)
 
     return answer
@@ -71,7 +75,7 @@ async def cut(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def hang_up(request: web.Request) -> web.StreamResponse:  # noqa: RUF029 - a handler
+async def hang_up(request: web.Request) -> web.StreamResponse:
     """Cut the connection before a word."""
     assert request.transport is not None
     request.transport.close()

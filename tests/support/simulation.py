@@ -72,7 +72,9 @@ class Simulation:
             clock=self.clock,
         )
         self.queue: WorkQueue[Key] = WorkQueue()
-        self.operator = Operator(cache=cache, queue=self.queue, reconciler=self.reconciler, backoff=Backoff(jitter=lambda: 1.0))
+        self.operator = Operator(
+            cache=cache, queue=self.queue, reconciler=self.reconciler, backoff=Backoff(jitter=lambda: 1.0)
+        )
         self._timer = None
 
     async def restart_operator(self) -> None:
@@ -184,7 +186,11 @@ class Simulation:
 
     def pods(self) -> list[Object]:
         """List the Triton pods."""
-        return [p for p in self.cluster.all(PODS.kind) if p["metadata"]["labels"][names.LABEL_COMPONENT] == names.COMPONENT_SERVER]
+        return [
+            p
+            for p in self.cluster.all(PODS.kind)
+            if p["metadata"]["labels"][names.LABEL_COMPONENT] == names.COMPONENT_SERVER
+        ]
 
     @property
     def clip(self) -> Object:
@@ -206,7 +212,9 @@ class Simulation:
 
     def events(self) -> list[str]:
         """List the reasons of the events that were told, in order."""
-        return [e["reason"] for e in sorted(self.cluster.all("Event"), key=lambda e: int(e["metadata"]["resourceVersion"]))]
+        return [
+            e["reason"] for e in sorted(self.cluster.all("Event"), key=lambda e: int(e["metadata"]["resourceVersion"]))
+        ]
 
     def snapshot(self) -> Object:
         """Give the state of the world without what differs from run to run: uids, times, resourceVersions, pods' names."""
@@ -219,8 +227,11 @@ class Simulation:
             kept |= {k: obj[k] for k in ("spec", "data", "stringData") if k in obj}
             name = metadata["name"]
             if obj["kind"] == PODS.kind:
-                name = metadata['labels'][names.LABEL_COMPONENT]
-                kept = {"annotations": metadata.get("annotations"), "configs": self.machines.servers[obj["status"]["podIP"]].configs}
+                name = metadata["labels"][names.LABEL_COMPONENT]
+                kept = {
+                    "annotations": metadata.get("annotations"),
+                    "configs": self.machines.servers[obj["status"]["podIP"]].configs,
+                }
             if obj["kind"] == CLIP_MODELS.kind:
                 kept["status"] = obj["status"]
                 for condition in kept["status"].get("conditions", ()):
@@ -240,7 +251,9 @@ class Simulation:
         assert self.condition("Reconciling") is None
         assert self.status["servingVersions"] == list(wanted)
         assert self.status["observedGeneration"] == self.clip["metadata"]["generation"]
-        assert all(names.CANDIDATE_SUFFIX not in model for s in self.machines.ready_servers() for model in s.configs), "candidates are gone"
+        assert all(names.CANDIDATE_SUFFIX not in model for s in self.machines.ready_servers() for model in s.configs), (
+            "candidates are gone"
+        )
 
     async def assert_converged(self) -> None:
         """Nothing is written any more: not at rest, not when every key is looked at, not by an operator that starts anew."""
@@ -251,4 +264,6 @@ class Simulation:
             before = len(self.cluster.writes)
             await self.settle()
             if self.cluster.writes[before:]:
-                self.fail(f"converged, but writes ({'after a restart' if restart else 'at rest'}): {self.cluster.writes[before:]}")
+                self.fail(
+                    f"converged, but writes ({'after a restart' if restart else 'at rest'}): {self.cluster.writes[before:]}"
+                )

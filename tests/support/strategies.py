@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 #: As the rule of the CRD has it.
 names = st.from_regex(re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?", re.ASCII), fullmatch=True)
-model_names = st.from_regex(re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?", re.ASCII), fullmatch=True).filter(
-    lambda name: not name.endswith("__candidate")
-)
+model_names = st.from_regex(
+    re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?", re.ASCII), fullmatch=True
+).filter(lambda name: not name.endswith("__candidate"))
 digests = st.from_regex(re.compile(r"[a-f0-9]{64}"), fullmatch=True)
 uris = st.one_of(
     st.from_regex(re.compile(r"https?://[a-z0-9.:-]{1,20}/[!-~]{1,40}"), fullmatch=True),
@@ -48,21 +48,61 @@ def batchings(draw: st.DrawFn) -> dict[str, Any]:
     batching: dict[str, Any] = draw(_optional(maxBatchSize=st.integers(1, 1024), maxQueueDelay=durations))
     if draw(st.booleans()):
         largest = batching.get("maxBatchSize", 32)
-        batching["preferredBatchSizes"] = draw(st.lists(st.integers(1, largest), min_size=1, max_size=min(16, largest), unique=True))
+        batching["preferredBatchSizes"] = draw(
+            st.lists(st.integers(1, largest), min_size=1, max_size=min(16, largest), unique=True)
+        )
+    match draw(st.sampled_from(["plain", "ordered", "priorities"])):
+        case "ordered":
+            batching["preserveOrdering"] = True
+        case "priorities":
+            levels = draw(st.integers(2, 16))
+            batching |= {"priorityLevels": levels, "defaultPriorityLevel": draw(st.integers(1, levels))}
+        case _:
+            pass
+    if draw(st.booleans()):
+        policy: dict[str, Any] = {"maxQueueSize": draw(st.integers(1, 1_000_000))}
+        if draw(st.booleans()):
+            # Longer than any delay.
+            policy |= {
+                "defaultTimeout": f"{draw(st.integers(11, 600))}s",
+                **draw(_optional(allowTimeoutOverride=st.booleans())),
+            }
+            if "preserveOrdering" not in batching:
+                policy |= draw(_optional(timeoutAction=st.sampled_from(["Reject", "Delay"])))
+        batching["queuePolicy"] = policy
     return batching
 
 
+_optimizations = _optional(
+    intraOpThreads=st.integers(1, 256),
+    interOpThreads=st.integers(2, 256),
+    graphLevel=st.sampled_from(["Disabled", "Basic", "Extended", "All"]),
+)
+_services = _optional(
+    type=st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer"]),
+    annotations=st.dictionaries(
+        st.sampled_from(["example.com/a", "b"]),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+        max_size=2,
+    ),
+)
+
+
 _resource_lists = st.dictionaries(
-    st.sampled_from(["cpu", "memory", "ephemeral-storage", "nvidia.com/gpu", "example.com/thing"]), quantities, max_size=4
+    st.sampled_from(["cpu", "memory", "ephemeral-storage", "nvidia.com/gpu", "example.com/thing"]),
+    quantities,
+    max_size=4,
 )
 _toleration_keys = st.sampled_from(["nvidia.com/gpu", "dedicated"])
-_toleration_fields: dict[str, st.SearchStrategy[Any]] = dict(
-    operator=st.sampled_from(["Exists", "Equal"]),
-    value=st.from_regex(re.compile(r"[a-z0-9]{0,10}"), fullmatch=True),
-    effect=st.sampled_from(["NoSchedule", "PreferNoSchedule", "NoExecute"]),
-    tolerationSeconds=st.integers(0, 1000),
+_toleration_fields: dict[str, st.SearchStrategy[Any]] = {
+    "operator": st.sampled_from(["Exists", "Equal"]),
+    "value": st.from_regex(re.compile(r"[a-z0-9]{0,10}"), fullmatch=True),
+    "effect": st.sampled_from(["NoSchedule", "PreferNoSchedule", "NoExecute"]),
+    "tolerationSeconds": st.integers(0, 1000),
+}
+_tolerations = st.fixed_dictionaries({"key": _toleration_keys}, optional=_toleration_fields) | _optional(
+    **_toleration_fields
 )
-_tolerations = st.fixed_dictionaries({"key": _toleration_keys}, optional=_toleration_fields) | _optional(**_toleration_fields)
 _servings = _optional(
     replicas=st.integers(0, 256),
     image=st.from_regex(re.compile(r"[a-z0-9./:@-]{1,60}"), fullmatch=True),
@@ -80,13 +120,16 @@ _storages = _optional(
     reclaimPolicy=st.sampled_from(["Retain", "Delete"]),
 )
 
+
 @st.composite
 def _versions(draw: st.DrawFn) -> dict[str, Any]:
     """Draw versions, and a policy that chooses among them."""
     numbers = draw(st.lists(st.integers(1, 2_147_483_647), min_size=1, max_size=4, unique=True))
     sources = st.fixed_dictionaries({"uri": uris, "sha256": digests})
     fields: dict[str, Any] = {
-        "versions": [{"version": n, "source": draw(sources), **draw(_optional(newEmbeddingSpace=st.booleans()))} for n in numbers]
+        "versions": [
+            {"version": n, "source": draw(sources), **draw(_optional(newEmbeddingSpace=st.booleans()))} for n in numbers
+        ]
     }
     match draw(st.sampled_from(["none", "latest", "all", "specific"])):
         case "latest":
@@ -102,14 +145,23 @@ def _versions(draw: st.DrawFn) -> dict[str, Any]:
 
 
 _verifications = _optional(
-    tolerance=st.sampled_from(["0.9", "0.95", "0.9999", "1", "1.0", "0.999999999"]), embeddingSpace=st.sampled_from(["Locked", "Unlocked"])
+    tolerance=st.sampled_from(["0.9", "0.95", "0.9999", "1", "1.0", "0.999999999"]),
+    embeddingSpace=st.sampled_from(["Locked", "Unlocked"]),
 )
 
 
 @st.composite
 def _specs(draw: st.DrawFn) -> dict[str, Any]:
     rest = _optional(
-        modelName=model_names, batching=batchings(), storage=_storages, serving=_servings, verification=_verifications
+        modelName=model_names,
+        batching=batchings(),
+        storage=_storages | st.just({"existingClaim": "mine"}),
+        serving=_servings,
+        verification=_verifications,
+        instances=_optional(count=st.integers(1, 32)),
+        optimization=_optimizations,
+        service=_services,
+        paused=st.booleans(),
     )
     return {"profile": draw(st.sampled_from(["cpu", "gpu"])), **draw(_versions()), **draw(rest)}
 

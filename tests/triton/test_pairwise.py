@@ -208,8 +208,6 @@ def as_asked(config: ModelConfig) -> ModelConfig:
     kept.CopyFrom(config)
     for field in ("platform", "runtime"):
         kept.ClearField(field)
-    for tensor in [*kept.input, *kept.output]:
-        tensor.ClearField("label_filename")
     for group in kept.instance_group:
         group.ClearField("name")
         group.ClearField("host_policy")

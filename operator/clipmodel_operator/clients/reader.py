@@ -7,12 +7,14 @@ needs to know which right is missing, or that this is the wrong cluster.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config.config_exception import ConfigException
@@ -40,14 +42,30 @@ class AbsentError(ReadError):
     """There is no such object, or no such kind."""
 
 
-def context_namespace(kubeconfig: str | None, context: str | None) -> str:
-    """Give the namespace that kubectl would take."""
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where kubectl would look; without a name it is the pod's own service account."""
+
+    name: str | None
+    namespace: str
+
+
+def find_context(kubeconfig: str | None, context: str | None) -> Context:
+    """Find what kubectl would take. Raises ReadError with what there is instead."""
     try:
         contexts, active = config.list_kube_config_contexts(kubeconfig)
-    except (ConfigException, OSError, TypeError):
-        return _IN_POD_NAMESPACE.read_text("utf-8").strip() if _IN_POD_NAMESPACE.exists() else "default"
-    chosen = active if context is None else next((c for c in contexts if c["name"] == context), active)
-    return str((chosen.get("context") or {}).get("namespace") or "default")
+    except (ConfigException, OSError, TypeError, yaml.YAMLError) as error:
+        if kubeconfig is None and context is None and _IN_POD_NAMESPACE.exists():
+            return Context(None, _IN_POD_NAMESPACE.read_text("utf-8").strip())
+        where = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+        raise ReadError(
+            f"{where} is no kubeconfig with a context to use. Set KUBECONFIG, or give --kubeconfig (and --context)."
+        ) from error
+    chosen = active if context is None else next((c for c in contexts if c["name"] == context), None)
+    if chosen is None:
+        there = ", ".join(sorted(str(c["name"]) for c in contexts))
+        raise ReadError(f"there is no context {context}; there are: {there}")
+    return Context(str(chosen["name"]), str((chosen.get("context") or {}).get("namespace") or "default"))
 
 
 def explain(status: int, body: str, what: str) -> ReadError:
@@ -68,6 +86,10 @@ def explain(status: int, body: str, what: str) -> ReadError:
             return ReadError(f"{what}: the API server answers HTTP {status}: {message}")
 
 
+def _words_of(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+
+
 @dataclass(slots=True)
 class Reader:
     """A connection with a person's rights."""
@@ -78,9 +100,9 @@ class Reader:
 
     @classmethod
     async def connect(cls, *, kubeconfig: str | None, context: str | None) -> Reader:
-        """Connect as kubectl would. Raises ConfigurationError where there is no cluster to talk to."""
-        cluster = await connect(kubeconfig=kubeconfig, context=context)
-        return cls(cluster, context_namespace(kubeconfig, context))
+        """Connect as kubectl would. Raises ClipModelError where there is no cluster to talk to."""
+        found = find_context(kubeconfig, context)
+        return cls(await connect(kubeconfig=kubeconfig, context=found.name), found.namespace)
 
     async def close(self) -> None:
         await self.cluster.close()
@@ -103,7 +125,7 @@ class Reader:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             host = api.configuration.host
             raise ReadError(
-                f"the cluster at {host} does not answer: {str(error) or type(error).__name__}. "
+                f"the cluster at {host} does not answer: {_words_of(error)}. "
                 "Does it run, and is it the one you mean (--context)?"
             ) from error
         if not 200 <= response.status <= 299:

@@ -6,7 +6,7 @@ small to fail. docs/adr/0002 says what was measured.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import kopf
@@ -26,6 +26,12 @@ class Sink(Protocol):
 
 class _NoDiffBase(kopf.DiffBaseStorage):
     """Keeps no last-handled state: there is nothing of kopf's on the objects, and computing its differences costs most of its time at startup."""
+
+    @override
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:
+        # Of each event kopf would deep-copy the whole object three times to find differences that nobody asks for: two fifths of the
+        # operator's processor time while many ClipModels come up (bench scale, profiled).
+        return kopf.BodyEssence()
 
     @override
     def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:

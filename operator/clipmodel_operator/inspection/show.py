@@ -91,8 +91,8 @@ def _remarks(remarks: Sequence[tuple[str, str]], style: str) -> list[RenderableT
     for about, sentence in remarks:
         by_sentence.setdefault(sentence, []).append(about)
     grid = Table.grid(padding=(0, 2))
-    for sentence, about in by_sentence.items():
-        grid.add_row(Text(", ".join(about), style=style), sentence)
+    for sentence, several in by_sentence.items():
+        grid.add_row(Text(", ".join(several), style=style), sentence)
     return [Padding(grid, (0, 0, 0, 2))] if by_sentence else []
 
 

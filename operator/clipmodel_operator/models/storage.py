@@ -77,7 +77,7 @@ class Storage(Api):
 
     existing_claim: ObjectName | None = None
     """Name of a PersistentVolumeClaim of this namespace that holds the versions, in place of one that is made. It is never changed, resized or deleted.
-    uid 1000 must be able to write to it. Immutable."""
+    uid 1000 must be able to write to it, and no other ClipModel may use it. Immutable."""
 
     reclaim_policy: ReclaimPolicy = ReclaimPolicy.RETAIN
     """Whether the volume stays (Retain) or goes (Delete) when the ClipModel is deleted. A ClipModel of the same name finds a retained volume again."""

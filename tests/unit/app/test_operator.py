@@ -9,7 +9,7 @@ import pytest
 
 from clipmodel_operator.app import Operator
 from clipmodel_operator.clients.cluster import Cluster
-from clipmodel_operator.models.names import Key
+from clipmodel_operator.models.names import LABEL_MODEL, Key
 from clipmodel_operator.models.resources import CLIP_MODELS, CONFIG_MAPS, PODS
 from clipmodel_operator.reconcile.gather import owner_of
 from clipmodel_operator.reconcile.reconciler import Again, Reconciler
@@ -38,17 +38,30 @@ class FakeReconciler:
 def build(*answers: Again | None) -> tuple[Operator, FakeReconciler]:
     reconciler = FakeReconciler(*answers)
     backoff = Backoff(base_s=0.001, jitter=lambda: 1.0)
-    operator = Operator(cache=ObjectCache(owner_of), queue=WorkQueue(), reconciler=cast("Reconciler", reconciler), backoff=backoff)
+    operator = Operator(
+        cache=ObjectCache(owner_of), queue=WorkQueue(), reconciler=cast("Reconciler", reconciler), backoff=backoff
+    )
     return operator, reconciler
 
 
 async def work_off(operator: Operator) -> None:
     task = asyncio.create_task(operator.work())
-    while not operator.queue.is_idle and not task.done():
+    while not operator.queue.is_idle and not task.done():  # noqa: ASYNC110 - turns of the loop, not time
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_an_object_that_lost_the_label_of_its_owner_still_wakes_it() -> None:
+    operator, reconciler = build()
+    pod = build_server_pod()
+    operator.observe(PODS, pod, deleted=False)
+    await work_off(operator)
+    labels = {k: v for k, v in pod["metadata"]["labels"].items() if k != LABEL_MODEL}
+    operator.observe(PODS, {**pod, "metadata": {**pod["metadata"], "labels": labels}}, deleted=False)
+    await work_off(operator)
+    assert reconciler.keys == [KEY, KEY]
 
 
 async def test_a_burst_of_events_is_one_pass() -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from clipmodel_operator.assessment.drift import holds
 
 json_values = st.recursive(
-    st.booleans() | st.integers() | st.text(max_size=5), lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=4), v, max_size=3)
+    st.booleans() | st.integers() | st.text(max_size=5),
+    lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=4), v, max_size=3),
 )
 
 
@@ -21,7 +22,10 @@ def test_anything_holds_itself(value: Any) -> None:
     assert holds(copy.deepcopy(value), value)
 
 
-@given(st.dictionaries(st.text(max_size=4), json_values, max_size=3), st.dictionaries(st.text(max_size=4), json_values, max_size=3))
+@given(
+    st.dictionaries(st.text(max_size=4), json_values, max_size=3),
+    st.dictionaries(st.text(max_size=4), json_values, max_size=3),
+)
 def test_added_fields_do_not_count(desired: dict[str, Any], added: dict[str, Any]) -> None:
     assert holds({**added, **desired}, desired)
 

@@ -10,10 +10,19 @@ from clipmodel_operator.assessment.events import Event, plan_events
 from clipmodel_operator.models.api import ClipModelStatus, Condition, VersionState, VersionStatus
 
 
-def status(*conditions: tuple[str, str, str], state: VersionState = VersionState.PENDING, message: str = "m") -> ClipModelStatus:
+def status(
+    *conditions: tuple[str, str, str], state: VersionState = VersionState.PENDING, message: str = "m"
+) -> ClipModelStatus:
     return ClipModelStatus(
         conditions=[
-            Condition(type=t, status=s, reason=r, message=message, last_transition_time="2026-11-22T12:00:00Z", observed_generation=1)
+            Condition(
+                type=t,
+                status=s,
+                reason=r,
+                message=message,
+                last_transition_time="2026-11-22T12:00:00Z",
+                observed_generation=1,
+            )
             for t, s, r in conditions
         ],
         versions=[VersionStatus(version=1, state=state)],
@@ -58,7 +67,10 @@ def test_what_stays_is_not_told_again() -> None:
 
 
 def test_another_message_is_no_news() -> None:
-    assert plan_events(SERVING, status(("Ready", "True", "Serving"), ("Synced", "True", "VersionSynced"), message="other")) == ()
+    assert (
+        plan_events(SERVING, status(("Ready", "True", "Serving"), ("Synced", "True", "VersionSynced"), message="other"))
+        == ()
+    )
 
 
 def test_no_change_tells_a_reason_twice() -> None:

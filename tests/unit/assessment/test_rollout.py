@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from clipmodel_operator.assessment.rollout import check_space, choose, plan_target
 from clipmodel_operator.models.api import VersionPolicy
 from clipmodel_operator.models.spaces import EmbeddingSpace, find_space, with_spaces
-from support.builders import ONE, OTHER, SHA_2, SHA_OTHER, VECTORS_2, VECTORS_OTHER, build_model, build_record, build_spec
+from support.builders import (
+    ONE,
+    OTHER,
+    SHA_2,
+    SHA_OTHER,
+    VECTORS_2,
+    VECTORS_OTHER,
+    build_model,
+    build_record,
+    build_spec,
+)
 
 
 def policy(**fields: Any) -> VersionPolicy:
@@ -39,10 +49,16 @@ def test_policies(chosen_by: dict[str, Any], versions: tuple[int, ...], chosen: 
     [
         pytest.param({"versions": (1,), "usable": (), "committed": ()}, (), id="nothing is usable"),
         pytest.param({"versions": (1,), "usable": (1,), "committed": ()}, (1,), id="the first one is usable"),
-        pytest.param({"versions": (1, 2), "usable": (1,), "committed": ()}, (1,), id="the best that there is, where nothing serves"),
+        pytest.param(
+            {"versions": (1, 2), "usable": (1,), "committed": ()},
+            (1,),
+            id="the best that there is, where nothing serves",
+        ),
         pytest.param({"versions": (1, 2), "usable": (1,), "committed": (1,)}, (1,), id="version 2 is not usable yet"),
         pytest.param({"versions": (1, 2), "usable": (1, 2), "committed": (1,)}, (2,), id="version 2 is"),
-        pytest.param({"versions": (2,), "usable": (), "committed": (1,)}, (1,), id="version 1 left the spec, and serves on"),
+        pytest.param(
+            {"versions": (2,), "usable": (), "committed": (1,)}, (1,), id="version 1 left the spec, and serves on"
+        ),
         pytest.param({"versions": (2,), "usable": (2,), "committed": (1,)}, (2,), id="and now it goes"),
     ],
 )
@@ -72,7 +88,12 @@ SPACES = (EmbeddingSpace(build_record().vectors),)
 
 
 def check(*versions: dict[str, Any], record: Any, serving: Any, **fields: Any) -> Any:
-    return check_space(build_model(build_spec(*versions, **fields)), record, spaces=with_spaces([*serving, record], SPACES, min_cosine=0.9999), serving=serving)
+    return check_space(
+        build_model(build_spec(*versions, **fields)),
+        record,
+        spaces=with_spaces([*serving, record], SPACES, min_cosine=0.9999),
+        serving=serving,
+    )
 
 
 FAR = build_record(3, sha256=SHA_OTHER, vectors=VECTORS_OTHER)
@@ -88,13 +109,20 @@ def test_the_space_gate() -> None:
     assert "newEmbeddingSpace: true on version 3" in refused.message
     assert check(ONE, {**OTHER, "newEmbeddingSpace": True}, record=FAR, serving=[build_record()]) is None
     assert check(ONE, {**OTHER, "newEmbeddingSpace": True}, record=build_record(), serving=[FAR]) is None, "and back"
-    assert check({**ONE, "newEmbeddingSpace": True}, OTHER, record=FAR, serving=[build_record()]) is not None, "another version's line"
+    assert check({**ONE, "newEmbeddingSpace": True}, OTHER, record=FAR, serving=[build_record()]) is not None, (
+        "another version's line"
+    )
     assert check(ONE, OTHER, record=FAR, serving=[build_record()], verification={"embeddingSpace": "Unlocked"}) is None
 
 
 def test_spaces_are_anchored_and_do_not_drift() -> None:
     """Each step is within tolerance of the step before; the last one is not within tolerance of the anchor."""
-    steps = [build_record(n, vectors=((1.0, 0.0), (0.0, 1.0)) if n == 1 else ((1.0, 0.012 * (n - 1)), (0.012 * (1 - n), 1.0))) for n in range(1, 5)]
+    steps = [
+        build_record(
+            n, vectors=((1.0, 0.0), (0.0, 1.0)) if n == 1 else ((1.0, 0.012 * (n - 1)), (0.012 * (1 - n), 1.0))
+        )
+        for n in range(1, 5)
+    ]
     spaces = with_spaces(steps, (), min_cosine=0.9999)
     assert len(spaces) > 1
     found = find_space(steps[1], spaces, min_cosine=0.9999)

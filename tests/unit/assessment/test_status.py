@@ -21,7 +21,9 @@ from support.builders import NAME, NOW, SHA_1, SHA_2, build_server_pod
 ENDPOINTS = Endpoints(http="clip.demo.svc:8000", grpc="clip.demo.svc:8001", metrics="clip.demo.svc:8002")
 
 
-def subject(*, replicas: int = 1, previous: ClipModelStatus | None = None, generation: int = 2, paused: bool = False) -> Subject:
+def subject(
+    *, replicas: int = 1, previous: ClipModelStatus | None = None, generation: int = 2, paused: bool = False
+) -> Subject:
     return Subject(
         generation=generation, model_name="clip", name=NAME, profile=Profile.CPU, replicas=replicas, endpoints=ENDPOINTS,
         previous=previous or ClipModelStatus(), is_paused=paused,
@@ -37,12 +39,25 @@ def troubled(reason: str, *, is_final: bool, number: int = 1, message: str = "it
     return VersionView(number, is_begun=True, problem=Problem(reason, message, is_final=is_final))
 
 
-def pod(name: str = "clip-0", *, runs: tuple[int, ...] | None = (1,), difference: str | None = None, is_current: bool = True, **fields: Any) -> PodState:
+def pod(
+    name: str = "clip-0",
+    *,
+    runs: tuple[int, ...] | None = (1,),
+    difference: str | None = None,
+    is_current: bool = True,
+    **fields: Any,
+) -> PodState:
     loaded = None if runs is None else Loaded("id", runs, difference)
-    return PodState(build_server_pod(name, **fields), is_current=is_current and loaded is not None and difference is None, loaded=loaded)
+    return PodState(
+        build_server_pod(name, **fields),
+        is_current=is_current and loaded is not None and difference is None,
+        loaded=loaded,
+    )
 
 
-def view(*versions: VersionView, pods: tuple[PodState, ...] = (), chosen: tuple[int, ...] = (1,), **fields: Any) -> ModelView:
+def view(
+    *versions: VersionView, pods: tuple[PodState, ...] = (), chosen: tuple[int, ...] = (1,), **fields: Any
+) -> ModelView:
     known = {"target": chosen, "committed": chosen, **fields}
     return ModelView(versions=versions, chosen=chosen, pods=pods, **known)
 
@@ -148,7 +163,11 @@ def assert_true_of_any(status: ClipModelStatus, view: ModelView, replicas: int, 
         assert ready.status != "True" or status.serving_versions
     elif ready.status == "True":
         assert "Stalled" not in found
-        proven = [p for p in view.pods if p.is_current and is_ready(p.pod) and p.loaded is not None and p.loaded.difference is None]
+        proven = [
+            p
+            for p in view.pods
+            if p.is_current and is_ready(p.pod) and p.loaded is not None and p.loaded.difference is None
+        ]
         assert proven, "Ready: a ready pod has proven what is committed"
         assert all(p in proven for p in view.pods if is_ready(p.pod)), "Ready: no other pod gets traffic"
         assert view.blocked is None
@@ -176,7 +195,7 @@ def test_every_reason_is_said_in_some_case() -> None:
     assert known - told <= {reasons.PROVING}
 
 
-texts = st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=400).map(lambda text: f"x{text}")
+texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=400).map(lambda text: f"x{text}")
 sync_reasons = st.sampled_from([*reasons.SYNC_STALLED_REASONS, *reasons.SYNC_RETRY_REASONS])
 
 
@@ -191,7 +210,12 @@ def version_views(draw: st.DrawFn) -> VersionView:
 
 @st.composite
 def pod_states(draw: st.DrawFn) -> PodState:
-    loaded = draw(st.none() | st.builds(Loaded, st.just("id"), st.lists(st.integers(1, 4), min_size=1, unique=True).map(tuple), st.none() | texts))
+    loaded = draw(
+        st.none()
+        | st.builds(
+            Loaded, st.just("id"), st.lists(st.integers(1, 4), min_size=1, unique=True).map(tuple), st.none() | texts
+        )
+    )
     built = build_server_pod(
         draw(st.sampled_from(["clip-0", "clip-1"])),
         is_ready=draw(st.booleans()),
@@ -218,7 +242,7 @@ views = st.builds(
 
 @given(views, st.integers(0, 3), st.booleans())
 @settings(max_examples=80)
-def test_whatever_is_found_the_status_is_sound(view: ModelView, replicas: int, paused: bool) -> None:
+def test_whatever_is_found_the_status_is_sound(view: ModelView, replicas: int, paused: bool) -> None:  # noqa: FBT001 - drawn
     status = assess_status(subject(replicas=replicas, paused=paused), view, now=NOW)
     assert_true_of_any(status, view, replicas, paused=paused)
 

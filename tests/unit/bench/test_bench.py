@@ -15,6 +15,7 @@ sys.path.append(str(ROOT))  # the benchmarks are run from the checkout, and are 
 
 from bench import apply, asker, fake_triton, figures, ground, live, replay, scale, stand_in, timeline  # noqa: E402
 from bench.audit import count_writes  # noqa: E402
+
 from clipmodel_operator.assessment.pods import is_ready, is_running  # noqa: E402
 from clipmodel_operator.models import golden  # noqa: E402
 from clipmodel_operator.models.clipmodel import parse_clip_model  # noqa: E402
@@ -113,7 +114,10 @@ class TestTimeline:
 
     def test_only_a_pod_of_the_component_counts(self) -> None:
         seen = timeline.Timeline(timeline.server_milestones())
-        status = {"conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [{"state": {"running": {}}}]}
+        status = {
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{"state": {"running": {}}}],
+        }
         seen.observe("Pod", {"metadata": {"labels": {"app.kubernetes.io/component": "sync"}}, "status": status})
         assert seen.marks == {}
         seen.observe("Pod", {"metadata": {"labels": {"app.kubernetes.io/component": "server"}}, "status": status})
@@ -179,12 +183,22 @@ class TestStandIn:
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": {"name": "clip-7", "uid": "d"},
-            "spec": {"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "triton", "image": "i"}]}}},
+            "spec": {
+                "template": {
+                    "metadata": {"labels": {"a": "b"}},
+                    "spec": {"containers": [{"name": "triton", "image": "i"}]},
+                }
+            },
         }
         pod = stand_in.render_pod(owner, "clip-7-pod")
         container = stand_in.render_container(pod, state={"running": {}}, is_ready=True)
         conditions = [{"type": "Ready", "status": "True"}]
-        pod["status"] = {"phase": "Running", "podIP": "127.1.0.8", "conditions": conditions, "containerStatuses": [container]}
+        pod["status"] = {
+            "phase": "Running",
+            "podIP": "127.1.0.8",
+            "conditions": conditions,
+            "containerStatuses": [container],
+        }
         assert is_ready(pod)
         assert is_running(pod)
         assert pod["metadata"]["ownerReferences"][0]["uid"] == "d"
@@ -193,10 +207,19 @@ class TestStandIn:
 class TestReplay:
     def test_what_the_server_added_is_not_sent(self) -> None:
         job = {
-            "metadata": {"name": "j", "uid": "u", "resourceVersion": "5", "managedFields": [], "labels": {"keep": "me"}, "creationTimestamp": "t"},
+            "metadata": {
+                "name": "j",
+                "uid": "u",
+                "resourceVersion": "5",
+                "managedFields": [],
+                "labels": {"keep": "me"},
+                "creationTimestamp": "t",
+            },
             "spec": {
                 "selector": {"matchLabels": {}},
-                "template": {"metadata": {"labels": {"keep": "me", "controller-uid": "u", "batch.kubernetes.io/job-name": "j"}}},
+                "template": {
+                    "metadata": {"labels": {"keep": "me", "controller-uid": "u", "batch.kubernetes.io/job-name": "j"}}
+                },
             },
             "status": {"succeeded": 1},
         }
@@ -210,7 +233,10 @@ class TestReplay:
         assert json.dumps(job) == before, "the object itself was changed"
 
     def test_a_service_gets_an_address_of_its_own(self) -> None:
-        found = replay.as_sent("Service", {"metadata": {"name": "s"}, "spec": {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ports": []}})
+        found = replay.as_sent(
+            "Service",
+            {"metadata": {"name": "s"}, "spec": {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ports": []}},
+        )
         assert found["spec"] == {"ports": []}
 
     @pytest.mark.parametrize(("total", "number"), [(0, 3), (7, 3), (600, 200), (601, 200)])
@@ -252,7 +278,9 @@ class TestScale:
             (2, {}, False),
         ],
     )
-    def test_converged_is_ready_of_the_current_spec_with_nothing_under_way(self, observed: int, conditions: dict[str, str], *, expected: bool) -> None:
+    def test_converged_is_ready_of_the_current_spec_with_nothing_under_way(
+        self, observed: int, conditions: dict[str, str], *, expected: bool
+    ) -> None:
         said = [{"type": kind, "status": status} for kind, status in conditions.items()]
         assert scale.is_converged(clip(observedGeneration=observed, conditions=said)) is expected
 

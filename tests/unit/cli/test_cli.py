@@ -34,7 +34,9 @@ def test_help_names_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 @pytest.mark.parametrize("command", ["crd", "render", "operator"])
-def test_each_command_explains_itself(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_each_command_explains_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     assert run(monkeypatch, command, "--help") == 0
     assert len(capsys.readouterr().out) > 100
 
@@ -58,12 +60,27 @@ def test_render_prints_every_object(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_render_prints_one_kind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(monkeypatch, "render", "-f", str(SAMPLE), "--only", "service", "--triton-image", "registry.example.com/t:1") == 0
+    assert (
+        run(monkeypatch, "render", "-f", str(SAMPLE), "--only", "service", "--triton-image", "registry.example.com/t:1")
+        == 0
+    )
     assert yaml.safe_load(capsys.readouterr().out)["kind"] == "Service"
 
 
 def test_render_takes_the_image(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(monkeypatch, "render", "-f", str(SAMPLE), "--only", "Deployment", "--triton-image", "registry.example.com/t:1") == 0
+    assert (
+        run(
+            monkeypatch,
+            "render",
+            "-f",
+            str(SAMPLE),
+            "--only",
+            "Deployment",
+            "--triton-image",
+            "registry.example.com/t:1",
+        )
+        == 0
+    )
     assert "image: registry.example.com/t:1" in capsys.readouterr().out
 
 
@@ -87,10 +104,22 @@ BROKEN = {
     "a short digest": (MODEL.replace("0" * 64, "0" * 63), "spec.versions.0.source.sha256"),
     "a uri that nobody can fetch": (MODEL.replace("http://", "ftp://"), "spec.versions.0.source.uri"),
     "no spec": ("apiVersion: clipmodel.dev/v1alpha1\nkind: ClipModel\nmetadata: {name: x}\n", "spec.profile"),
-    "a spec that is a text": ("apiVersion: clipmodel.dev/v1alpha1\nkind: ClipModel\nmetadata: {name: x}\nspec: much\n", "spec"),
-    "metadata that is a text": ("apiVersion: clipmodel.dev/v1alpha1\nkind: ClipModel\nmetadata: x\nspec: {}\n", "metadata.name is missing"),
-    "sizes above the largest batch": (MODEL.replace("maxBatchSize: 32", "maxBatchSize: 31"), "spec.batching.preferredBatchSizes: 32 exceeds maxBatchSize, 31"),
-    "a policy that chooses nothing": (f"{MODEL}  versionPolicy:\n    specific:\n      versions: [7]\n", "versionPolicy"),
+    "a spec that is a text": (
+        "apiVersion: clipmodel.dev/v1alpha1\nkind: ClipModel\nmetadata: {name: x}\nspec: much\n",
+        "spec",
+    ),
+    "metadata that is a text": (
+        "apiVersion: clipmodel.dev/v1alpha1\nkind: ClipModel\nmetadata: x\nspec: {}\n",
+        "metadata.name is missing",
+    ),
+    "sizes above the largest batch": (
+        MODEL.replace("maxBatchSize: 32", "maxBatchSize: 31"),
+        "spec.batching.preferredBatchSizes: 32 exceeds maxBatchSize, 31",
+    ),
+    "a policy that chooses nothing": (
+        f"{MODEL}  versionPolicy:\n    specific:\n      versions: [7]\n",
+        "versionPolicy",
+    ),
 }
 
 
@@ -118,9 +147,18 @@ def test_a_kind_that_nobody_makes(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    "arguments", [["operator"], ["operator", "-n", "a", "--all-namespaces"], ["render"], ["dance"], ["operator", "--no-such-option"]]
+    "arguments",
+    [
+        ["operator"],
+        ["operator", "-n", "a", "--all-namespaces"],
+        ["render"],
+        ["dance"],
+        ["operator", "--no-such-option"],
+    ],
 )
-def test_wrong_usage_is_exit_code_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_wrong_usage_is_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
     for name in ("CLIPMODEL_NAMESPACES", "CLIPMODEL_ALL_NAMESPACES"):
         monkeypatch.delenv(name, raising=False)
     assert run(monkeypatch, *arguments) == 2
@@ -153,6 +191,10 @@ def test_help_loads_nothing_heavy_and_telemetry_is_off() -> None:
     )
     path = f"{ROOT / 'operator'}:{ROOT / 'export'}"
     result = subprocess.run(
-        [sys.executable, "-c", program], env={"PYTHONPATH": path, "PATH": "/usr/bin"}, check=False, capture_output=True, text=True
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": path, "PATH": "/usr/bin"},
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr

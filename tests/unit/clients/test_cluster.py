@@ -52,8 +52,13 @@ async def test_what_becomes_of_an_answer(server: FakeServer, cluster: Cluster, n
     assert len(str(raised.value)) < 700
 
 
-@pytest.mark.parametrize(("headers", "wait"), [({"Retry-After": "7"}, 7.0), ({"retry-after": "7"}, 7.0), ({"Retry-After": "tomorrow"}, None), ({}, None)])
-async def test_retry_after_is_honoured(server: FakeServer, cluster: Cluster, headers: dict[str, str], wait: float | None) -> None:
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [({"Retry-After": "7"}, 7.0), ({"retry-after": "7"}, 7.0), ({"Retry-After": "tomorrow"}, None), ({}, None)],
+)
+async def test_retry_after_is_honoured(
+    server: FakeServer, cluster: Cluster, headers: dict[str, str], wait: float | None
+) -> None:
     server.answer(refuse(429, "slow down", headers=headers))
     with pytest.raises(RetryError) as raised:
         await cluster.apply_object(CONFIG_MAPS, "demo", MANIFEST)
@@ -103,7 +108,11 @@ async def test_status_is_applied_to_its_subresource(server: FakeServer, cluster:
 
 @pytest.mark.parametrize(
     ("resource", "path"),
-    [(DEPLOYMENTS, "/apis/apps/v1/namespaces/demo/deployments/x"), (JOBS, "/apis/batch/v1/namespaces/demo/jobs/x"), (PODS, "/api/v1/namespaces/demo/pods/x")],
+    [
+        (DEPLOYMENTS, "/apis/apps/v1/namespaces/demo/deployments/x"),
+        (JOBS, "/apis/batch/v1/namespaces/demo/jobs/x"),
+        (PODS, "/api/v1/namespaces/demo/pods/x"),
+    ],
 )
 async def test_get(server: FakeServer, cluster: Cluster, resource: Resource, path: str) -> None:
     server.answer(reply({"kind": resource.kind}), refuse(404, "not found"))
@@ -113,7 +122,11 @@ async def test_get(server: FakeServer, cluster: Cluster, resource: Resource, pat
 
 
 async def test_create(server: FakeServer, cluster: Cluster) -> None:
-    server.answer(reply({"a": 1}, 201), refuse(409, 'configmaps "x" already exists', reason="AlreadyExists"), refuse(409, "object is being modified"))
+    server.answer(
+        reply({"a": 1}, 201),
+        refuse(409, 'configmaps "x" already exists', reason="AlreadyExists"),
+        refuse(409, "object is being modified"),
+    )
     assert await cluster.create_object(CONFIG_MAPS, "demo", MANIFEST) == {"a": 1}
     assert await cluster.create_object(CONFIG_MAPS, "demo", MANIFEST) is None
     with pytest.raises(RetryError):

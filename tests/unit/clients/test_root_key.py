@@ -18,7 +18,9 @@ SECRET = {"data": {"key": base64.b64encode(b"k" * 32).decode()}}
 async def test_it_is_read(server: FakeServer, cluster: Cluster) -> None:
     server.answer(reply(SECRET))
     assert await ensure_root_key(cluster, "system") == b"k" * 32
-    assert [(s.method, s.path) for s in server.seen] == [("GET", "/api/v1/namespaces/system/secrets/clipmodel-operator-root-key")]
+    assert [(s.method, s.path) for s in server.seen] == [
+        ("GET", "/api/v1/namespaces/system/secrets/clipmodel-operator-root-key")
+    ]
 
 
 async def test_it_is_made(server: FakeServer, cluster: Cluster) -> None:

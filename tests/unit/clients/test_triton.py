@@ -100,7 +100,11 @@ async def test_configs_and_versions(server: FakeServer, triton: TritonClient) ->
     server.answer(reply(index))
     assert await triton.loaded_versions(SERVER, "clip") == {1, 2}
     await triton.unload(SERVER, "clip")
-    assert [s.path for s in server.seen] == ["/v2/models/clip/config", "/v2/repository/index", "/v2/repository/models/clip/unload"]
+    assert [s.path for s in server.seen] == [
+        "/v2/models/clip/config",
+        "/v2/repository/index",
+        "/v2/repository/models/clip/unload",
+    ]
 
 
 @pytest.mark.parametrize("body", [b"", b"no JSON", b"[]"])

@@ -28,14 +28,19 @@ def handlers(registry: kopf.OperatorRegistry) -> list[Any]:
 
 def test_each_resource_has_exactly_one_handler_that_only_watches() -> None:
     registry = register_watches(Sink())
-    found = [(h.selector.group, h.selector.version, h.selector.any_name or h.selector.plural) for h in handlers(registry)]
+    found = [
+        (h.selector.group, h.selector.version, h.selector.any_name or h.selector.plural) for h in handlers(registry)
+    ]
     assert sorted(found) == sorted((r.group, r.version, r.plural) for r in RESOURCES)
     for kind in ("_indexing", "_spawning", "_changing", "_webhooks"):
-        assert list(getattr(registry, kind).get_all_handlers()) == [], f"{kind}: kopf would write, or hold everything in memory twice"
+        assert list(getattr(registry, kind).get_all_handlers()) == [], (
+            f"{kind}: kopf would write, or hold everything in memory twice"
+        )
 
 
 def test_it_knows_how_to_log_in() -> None:
     (login,) = register_watches(Sink())._activities.get_all_handlers()
+    assert login.activity is not None
     assert login.activity.value == "authentication"
 
 
@@ -43,7 +48,9 @@ async def test_events_are_handed_on() -> None:
     sink = Sink()
     for handler in handlers(register_watches(sink)):
         for kind in (None, "ADDED", "MODIFIED", "DELETED"):
-            await handler.fn(event={"type": kind, "object": {"metadata": {"name": str(kind)}}}, body={}, other="ignored")
+            await handler.fn(
+                event={"type": kind, "object": {"metadata": {"name": str(kind)}}}, body={}, other="ignored"
+            )
     assert [s for s in sink.seen if s[0] == "Job"] == [
         ("Job", "None", False),
         ("Job", "ADDED", False),
@@ -74,3 +81,9 @@ def test_children_are_watched_by_our_label() -> None:
 
 def test_secrets_are_not_watched() -> None:
     assert SECRETS not in RESOURCES
+
+
+def test_no_object_is_copied_to_look_for_differences() -> None:
+    """kopf does so for each event, and it was two fifths of the operator's processor time."""
+    body = kopf.Body({"metadata": {"labels": {"a": "b"}}, "spec": {"x": [1]}})
+    assert watch_settings().persistence.diffbase_storage.build(body=body) == {}

@@ -18,9 +18,14 @@ def test_defaults() -> None:
     assert (model.tensors.image_size, model.tensors.dimension) == (224, 512)
 
 
-@pytest.mark.parametrize(("largest", "sizes"), [(1, (1,)), (3, (3,)), (4, (4,)), (20, (4, 8, 16)), (1024, (4, 8, 16, 32))])
+@pytest.mark.parametrize(
+    ("largest", "sizes"), [(1, (1,)), (3, (3,)), (4, (4,)), (20, (4, 8, 16)), (1024, (4, 8, 16, 32))]
+)
 def test_default_preferred_sizes_do_not_exceed_the_largest(largest: int, sizes: tuple[int, ...]) -> None:
-    assert build_model(build_spec(batching={"maxBatchSize": largest})).spec.batching.effective_preferred_batch_sizes == sizes
+    assert (
+        build_model(build_spec(batching={"maxBatchSize": largest})).spec.batching.effective_preferred_batch_sizes
+        == sizes
+    )
 
 
 def test_the_served_name_follows_the_resources() -> None:
@@ -45,7 +50,17 @@ def test_a_spec_without_what_it_needs_is_refused(spec: dict[str, object]) -> Non
 
 
 @pytest.mark.parametrize(
-    "uri", ["", "ftp://host/file", "https://", "https://host", "file:///etc/passwd", "pvc://claim", "pvc://Claim/x", "https://host/a b"]
+    "uri",
+    [
+        "",
+        "ftp://host/file",
+        "https://",
+        "https://host",
+        "file:///etc/passwd",
+        "pvc://claim",
+        "pvc://Claim/x",
+        "https://host/a b",
+    ],
 )
 def test_uris_that_nobody_can_fetch_are_refused(uri: str) -> None:
     with pytest.raises(StalledError):
@@ -57,7 +72,12 @@ def test_unknown_fields_of_a_newer_crd_are_survived() -> None:
 
 
 def test_a_status_of_another_release_counts_as_none() -> None:
-    assert parse_status({"status": {"observedGeneration": 3, "versions": [{"version": 1, "state": "Dreaming"}]}}).observed_generation == -1
+    assert (
+        parse_status(
+            {"status": {"observedGeneration": 3, "versions": [{"version": 1, "state": "Dreaming"}]}}
+        ).observed_generation
+        == -1
+    )
     assert parse_clip_model(build_object(status={"conditions": "none"})).status.conditions == []
 
 

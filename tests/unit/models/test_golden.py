@@ -54,7 +54,9 @@ def test_a_vector_equals_itself_and_its_near_multiples(vector: tuple[float, ...]
     [
         pytest.param((1.0, 2.0), (1.0, 2.0, 3.0), "2 values, expected 3", id="another dimension"),
         pytest.param((math.nan, 2.0), (1.0, 2.0), "not finite", id="NaN is served"),
-        pytest.param((1.0, 2.0), (math.nan, 2.0), "not finite", id="NaN is expected: nothing could ever differ from it"),
+        pytest.param(
+            (1.0, 2.0), (math.nan, 2.0), "not finite", id="NaN is expected: nothing could ever differ from it"
+        ),
         pytest.param((0.0, 0.0), (1.0, 2.0), "only zeros", id="zeros are served"),
         pytest.param((), (), "only zeros", id="no values at all"),
         pytest.param((2.0, 1.0), (1.0, 2.0), "cosine 0.8000", id="another direction"),
@@ -70,7 +72,9 @@ def test_a_difference_is_named(served: tuple[float, ...], golden_vector: tuple[f
 
 @given(st.lists(st.floats(width=16), min_size=1, max_size=20))
 def test_vectors_are_read_as_they_are_written(values: list[float]) -> None:
-    assert struct.pack(f"{len(values)}e", *golden.decode_vector(encode_vector(values))) == struct.pack(f"{len(values)}e", *values)
+    assert struct.pack(f"{len(values)}e", *golden.decode_vector(encode_vector(values))) == struct.pack(
+        f"{len(values)}e", *values
+    )
 
 
 @pytest.mark.parametrize("text", ["", "A", "AA==", "not base64!", "AAA=\n"])
@@ -97,7 +101,8 @@ def test_what_is_no_answer_is_a_value_error(body: bytes, length: int) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=5), v, max_size=3)
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=5), v, max_size=3),
 )
 
 

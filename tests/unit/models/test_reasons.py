@@ -15,7 +15,9 @@ ALL = {v for k, v in vars(reasons).items() if k.isupper() and isinstance(v, str)
 
 
 def test_the_sync_jobs_reasons_are_those_of_the_contract() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (Failed|Retry) \|", (ROOT / "docs/spec/sync.md").read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(\w+)` \| (Failed|Retry) \|", (ROOT / "docs/spec/sync.md").read_text("utf-8"), re.MULTILINE
+    )
     assert len(rows) > 10
     assert set(reasons.SYNC_STALLED_REASONS) == {name for name, result in rows if result == "Failed"}
     assert set(reasons.SYNC_RETRY_REASONS) == {name for name, result in rows if result == "Retry"}

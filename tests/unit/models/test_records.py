@@ -36,11 +36,13 @@ def test_the_sync_programs_own_reports_are_understood() -> None:
 @pytest.mark.parametrize("reason", list(Reason))
 def test_the_sync_programs_own_failures_are_understood(reason: Reason) -> None:
     found = parse_report(render_failure(version=3, reason=reason, message="what to do"))
-    assert found == SyncFailure(version=3, is_final=reason.result is Result.FAILED, reason=reason.value, message="what to do")
+    assert found == SyncFailure(
+        version=3, is_final=reason.result is Result.FAILED, reason=reason.value, message="what to do"
+    )
 
 
 @pytest.mark.parametrize(("result", "is_final"), [("Failed", True), ("Retry", False)])
-def test_failures(result: str, is_final: bool) -> None:
+def test_failures(result: str, is_final: bool) -> None:  # noqa: FBT001 - a table
     found = parse_report(build_failure("DigestMismatch", result=result, message="m" * 300))
     assert found == SyncFailure(version=1, is_final=is_final, reason="DigestMismatch", message="m" * 256)
 
@@ -49,7 +51,9 @@ def test_failures(result: str, is_final: bool) -> None:
     "broken",
     [
         pytest.param({"golden": {"images": "clipmodel-golden-v2", "vectors": ["AAA="]}}, id="other golden images"),
-        pytest.param({"golden": {"images": "clipmodel-golden-v1", "vectors": []}}, id="no vector: nothing could be proven"),
+        pytest.param(
+            {"golden": {"images": "clipmodel-golden-v1", "vectors": []}}, id="no vector: nothing could be proven"
+        ),
         pytest.param({"golden": {"images": "clipmodel-golden-v1", "vectors": ["?"]}}, id="a vector that is none"),
         pytest.param({"golden": None}, id="no golden part"),
         pytest.param({"bytes": "many"}, id="no number of bytes"),
@@ -71,7 +75,7 @@ json_values = st.recursive(
 )
 fields = st.fixed_dictionaries(
     {"result": st.sampled_from(["Synced", "Failed", "Retry", 5])},
-    optional={k: json_values for k in ("version", "sha256", "bytes", "signature", "golden", "reason", "message")},
+    optional=dict.fromkeys(("version", "sha256", "bytes", "signature", "golden", "reason", "message"), json_values),
 )
 
 

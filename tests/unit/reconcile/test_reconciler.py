@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from clipmodel_operator.assessment.events import Event
 from clipmodel_operator.models.errors import GoneError, RejectedError, RetryError
 from clipmodel_operator.reconcile.report import render_event
-from clipmodel_operator.assessment.events import Event
 from support.builders import NOW, build_object, build_spec
 from support.simulation import KEY, Simulation
 
@@ -57,7 +57,9 @@ async def test_retry_after_is_the_delay() -> None:
     assert simulation._timer == 17
 
 
-@pytest.mark.parametrize("error", [RejectedError("status.versions: too long"), RetryError("HTTP 500"), GoneError("it went")])
+@pytest.mark.parametrize(
+    "error", [RejectedError("status.versions: too long"), RetryError("HTTP 500"), GoneError("it went")]
+)
 async def test_a_status_that_is_refused_does_not_end_the_operator(error: Exception) -> None:
     simulation = Simulation()
     simulation.create()
@@ -84,7 +86,12 @@ async def test_an_event_that_is_refused_does_not_end_the_operator() -> None:
 
 async def test_what_is_being_deleted_is_left_alone() -> None:
     simulation = Simulation()
-    simulation.cluster.add({**build_object(build_spec()), "metadata": {**build_object()["metadata"], "deletionTimestamp": "2026-11-22T12:00:00Z"}})
+    simulation.cluster.add(
+        {
+            **build_object(build_spec()),
+            "metadata": {**build_object()["metadata"], "deletionTimestamp": "2026-11-22T12:00:00Z"},
+        }
+    )
     await simulation.settle()
     assert simulation.cluster.writes == []
 

@@ -65,7 +65,11 @@ def test_it_is_structural() -> None:
 
 
 def test_every_field_tells_users_what_it_is() -> None:
-    silent = [p for p, n in walk(schema(), "") if p.count(".") >= 2 and not p.endswith("[]") and len(n.get("description", "")) < 10]
+    silent = [
+        p
+        for p, n in walk(schema(), "")
+        if p.count(".") >= 2 and not p.endswith("[]") and len(n.get("description", "")) < 10
+    ]
     assert silent == []
 
 

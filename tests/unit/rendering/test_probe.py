@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from clipmodel_operator.models import golden
 from clipmodel_operator.rendering.config_map import Committed, render_config_map, render_probe
@@ -61,6 +62,7 @@ class Triton:
                 outer.paths.append(self.path)
                 outer.answer(self, images.index(body[int(self.headers[golden.HEADER_LENGTH]) :]))
 
+            @override
             def log_message(self, *_: Any) -> None:
                 pass
 
@@ -91,7 +93,9 @@ def run(tmp_path: Path, triton: Triton) -> Callable[..., subprocess.CompletedPro
     data = render_config_map(build_model(), Committed((1,), (build_record(),)))["data"]
     (tmp_path / "probe.py").write_text(data["probe.py"], "utf-8")
 
-    def start(*, versions: str = data["versions.json"], address: str = triton.address) -> subprocess.CompletedProcess[str]:
+    def start(
+        *, versions: str = data["versions.json"], address: str = triton.address
+    ) -> subprocess.CompletedProcess[str]:
         (tmp_path / "versions.json").write_text(versions, "utf-8")
         return subprocess.run(
             [sys.executable, "-I", str(tmp_path / "probe.py")],
@@ -150,7 +154,16 @@ def test_it_fails_where_nobody_listens(run: Run) -> None:
 
 
 def test_it_fails_where_nothing_is_to_be_proven(run: Run, triton: Triton) -> None:
-    versions = json.dumps({"model": "clip", "input": "image", "output": "embedding", "imageSize": 224, "minCosine": 0.9999, "versions": {}})
+    versions = json.dumps(
+        {
+            "model": "clip",
+            "input": "image",
+            "output": "embedding",
+            "imageSize": 224,
+            "minCosine": 0.9999,
+            "versions": {},
+        }
+    )
     result = run(versions=versions)
     assert result.returncode == 1
     assert "names no version" in result.stderr

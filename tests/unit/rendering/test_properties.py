@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import re
 from typing import Any
 
-from google.protobuf import json_format, text_format
+from google.protobuf import json_format, text_format  # type: ignore[import-untyped]  # it has no types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
 from clipmodel_operator.assessment.drift import holds
 from clipmodel_operator.models.clipmodel import ClipModel
+from clipmodel_operator.models.errors import ClipModelError
 from clipmodel_operator.offline import load_clip_model, render_objects
 from clipmodel_operator.reconcile.apply import with_hash
 from clipmodel_operator.rendering.canonical import canonical_json
@@ -64,7 +66,7 @@ def test_triton_parses_the_config_and_reads_what_the_spec_says(model: ClipModel)
     assert config.dynamic_batching.max_queue_delay_microseconds == batching.max_queue_delay_us
     (group,) = config.instance_group
     is_gpu = model.spec.profile == "gpu"
-    assert group.count == 1
+    assert group.count == model.spec.instances.count
     assert group.kind == (group.KIND_GPU if is_gpu else group.KIND_CPU)
     assert list(group.gpus) == ([0] if is_gpu else [])
     assert config.optimization.cuda.graphs == is_gpu
@@ -92,7 +94,8 @@ def _has_none(value: Any) -> bool:
 def test_objects_are_legal(model: ClipModel) -> None:
     objects = render_objects(model, SETTINGS)
     kinds = [o["kind"] for o in objects]
-    assert kinds == ["PersistentVolumeClaim", *["Job"] * len(model.spec.versions), "ConfigMap", "Secret", "Service", "Deployment"]
+    claims = [] if model.spec.storage.existing_claim else ["PersistentVolumeClaim"]
+    assert kinds == [*claims, *["Job"] * len(model.spec.versions), "ConfigMap", "Secret", "Service", "Deployment"]
     for obj in objects:
         name, labels = obj["metadata"]["name"], obj["metadata"]["labels"]
         # A Secret's name is a DNS subdomain, and nothing is named after it: 50 characters of the model make it 67.
@@ -100,15 +103,16 @@ def test_objects_are_legal(model: ClipModel) -> None:
         assert all(LABEL_VALUE.fullmatch(v) for v in labels.values())
         assert not _has_none(obj), "null would be owned, and cleared, by server-side apply"
         json.dumps(obj)
-    claim, job, *_, config_map, secret, service, deployment = objects
+    job, *_, config_map, secret, service, deployment = objects[len(claims) :]
+    claim = objects[0]["metadata"]["name"] if claims else model.spec.storage.existing_claim
     template = deployment["spec"]["template"]
     assert deployment["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
     assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
     assert len(json.dumps(config_map)) < 1_000_000, "a ConfigMap holds 1 MiB"
     # What is rendered together fits together.
     texts = _strings(template)
-    assert {claim["metadata"]["name"], config_map["metadata"]["name"], secret["metadata"]["name"]} <= set(texts)
-    assert claim["metadata"]["name"] in _strings(job["spec"])
+    assert {claim, config_map["metadata"]["name"], secret["metadata"]["name"]} <= set(texts)
+    assert claim in _strings(job["spec"])
     for pod in (template["spec"], job["spec"]["template"]["spec"]):
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -149,15 +153,14 @@ def test_another_source_is_another_job(spec: dict[str, Any], field: str) -> None
             version["source"]["sha256"] = "0123456789abcdef" * 4
         case _:
             version["version"] += 1
-    jobs = [next(o for o in render_objects(build_model(s), SETTINGS) if o["kind"] == "Job")["metadata"]["name"] for s in (spec, changed)]
+    jobs = [
+        next(o for o in render_objects(build_model(s), SETTINGS) if o["kind"] == "Job")["metadata"]["name"]
+        for s in (spec, changed)
+    ]
     assert jobs[0] != jobs[1]
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_a_clip_model_or_a_clean_error(text: str) -> None:
-    from clipmodel_operator.models.errors import ClipModelError
-
-    try:
+    with contextlib.suppress(ClipModelError):
         load_clip_model(text)
-    except ClipModelError as error:
-        assert str(error)

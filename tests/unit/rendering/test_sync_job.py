@@ -17,7 +17,9 @@ from support.builders import build_model, build_spec, build_version
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def render(spec: dict[str, Any] | None = None, *, binds_volume: bool = False, node: str | None = None) -> dict[str, Any]:
+def render(
+    spec: dict[str, Any] | None = None, *, binds_volume: bool = False, node: str | None = None
+) -> dict[str, Any]:
     model = build_model(spec)
     return render_sync_job(model, model.spec.versions[0], RenderSettings(), binds_volume=binds_volume, node=node)
 
@@ -38,13 +40,17 @@ def test_the_uri_reaches_the_program_as_it_is_written(uri: str) -> None:
     assert f"--uri={uri}" in map(expand, container(render(build_spec(build_version(uri=uri))))["args"])
 
 
-@pytest.mark.parametrize("uri", ["https://host/a$(ORT_DISABLE_TELEMETRY)b", "https://host/a$$b", "https://host/$$(x)", "https://host/$x"])
+@pytest.mark.parametrize(
+    "uri", ["https://host/a$(ORT_DISABLE_TELEMETRY)b", "https://host/a$$b", "https://host/$$(x)", "https://host/$x"]
+)
 def test_a_dollar_in_a_uri_is_no_reference(uri: str) -> None:
     assert f"--uri={uri}" in map(expand, container(render(build_spec(build_version(uri=uri))))["args"])
 
 
 def test_all_arguments_of_the_contract_are_given() -> None:
-    usage = re.search(r"^    clipmodel-sync (.*?)\n\n", (ROOT / "docs/spec/sync.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    usage = re.search(
+        r"^    clipmodel-sync (.*?)\n\n", (ROOT / "docs/spec/sync.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
     assert usage is not None
     expected = set(re.findall(r"--[a-z0-9-]+", usage[1]))
     assert {a.split("=")[0] for a in container(render())["args"]} == expected
@@ -56,7 +62,9 @@ def test_where_it_runs_is_not_in_its_name() -> None:
     assert one["metadata"]["name"] == other["metadata"]["name"]
     assert container(one)["resources"]["limits"] == {"nvidia.com/gpu": 1}
     assert "limits" not in container(other)["resources"], "only the first Job takes a GPU: to choose the volume's node"
-    affinity = other["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    affinity = other["spec"]["template"]["spec"]["affinity"]["nodeAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]
     assert affinity["nodeSelectorTerms"][0]["matchFields"][0]["values"] == ["node-7"]
     assert "affinity" not in one["spec"]["template"]["spec"]
 
@@ -64,7 +72,9 @@ def test_where_it_runs_is_not_in_its_name() -> None:
 def test_a_source_on_a_claim_is_mounted_read_only() -> None:
     pod = render(build_spec(build_version(uri="pvc://my.models/a/b.onnx")))["spec"]["template"]["spec"]
     assert {"name": "source", "persistentVolumeClaim": {"claimName": "my.models", "readOnly": True}} in pod["volumes"]
-    assert {"name": "source", "mountPath": "/source/my.models", "readOnly": True} in pod["containers"][0]["volumeMounts"]
+    assert {"name": "source", "mountPath": "/source/my.models", "readOnly": True} in pod["containers"][0][
+        "volumeMounts"
+    ]
     assert "source" not in [v["name"] for v in render()["spec"]["template"]["spec"]["volumes"]]
 
 
@@ -78,7 +88,10 @@ def test_final_exit_codes_are_those_of_the_contract() -> None:
 
 
 def test_the_first_job_goes_where_the_pods_may_go() -> None:
-    spec = build_spec(profile="gpu", serving={"nodeSelector": {"pool": "a"}, "tolerations": [{"key": "dedicated", "operator": "Exists"}]})
+    spec = build_spec(
+        profile="gpu",
+        serving={"nodeSelector": {"pool": "a"}, "tolerations": [{"key": "dedicated", "operator": "Exists"}]},
+    )
     pod = render(spec)["spec"]["template"]["spec"]
     assert pod["nodeSelector"] == {"pool": "a"}
     assert pod["tolerations"] == [

@@ -41,7 +41,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.due: dict[str, float] = {}
 
     def _in_loop(self, act: Callable[[], None]) -> None:
-        async def run() -> None:  # noqa: RUF029 - add_after asks for the running loop
+        async def run() -> None:
             act()
 
         self.loop.run_until_complete(run())
@@ -146,7 +146,7 @@ def test_several_workers_never_meet_at_a_key(keys: list[str], workers: int) -> N
         for key in keys:
             queue.add(key)
             await asyncio.sleep(0)
-        while not queue.is_idle:
+        while not queue.is_idle:  # noqa: ASYNC110 - turns of the loop, not time
             await asyncio.sleep(0)
         for task in tasks:
             task.cancel()
