@@ -289,3 +289,14 @@ def test_a_recreated_resource_finds_its_versions_and_its_space_again(
     edit(namespace, name, {"versions": [*gone, *_versions(sources, 4)]})
     namespace.wait_reason(name, "Stalled", "EmbeddingSpaceMismatch")
     assert namespace.clip(name)["status"]["servingVersions"] == [2]
+
+    # Nor does a lost commit open the way: what the server runs still counts.
+    committed = kubectl.get("configmap", f"{name}-config")
+    assert committed is not None
+    kubectl("delete", "configmap", f"{name}-config")
+    until(lambda: kubectl.get("configmap", f"{name}-config"), "the ConfigMap is there again")
+    namespace.wait_reason(name, "Stalled", "EmbeddingSpaceMismatch")
+    again = kubectl.get("configmap", f"{name}-config")
+    assert again is not None
+    assert again["data"] == committed["data"]
+    assert servers(namespace, name)[0].ready_versions() == {name: [2]}

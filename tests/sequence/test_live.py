@@ -298,3 +298,46 @@ async def test_versions_sync_while_others_serve_and_at_most_two_at_once() -> Non
     simulation.assert_ready(6)
     assert most <= 2
     assert simulation.status["versions"][0]["version"] == 1
+
+
+# Pausing, and volumes of the user's.
+
+
+async def test_paused_nothing_is_changed_and_what_serves_goes_on() -> None:
+    simulation = await ready()
+    before = len(simulation.cluster.writes)
+    change(simulation, ONE, TWO, batching={"maxQueueDelay": "50ms"}, paused=True)
+    await simulation.settle()
+    assert simulation.says("Ready") == ("True", "Serving")
+    assert simulation.says("Paused") == ("True", "Paused")
+    assert simulation.machines.can_embed(1)
+    written = [w for w in simulation.cluster.writes[before:] if not w.startswith(("apply ClipModel", "create Event"))]
+    assert written == []
+    change(simulation, ONE, TWO, batching={"maxQueueDelay": "50ms"})
+    await simulation.settle()
+    simulation.assert_ready(2)
+    assert simulation.condition("Paused") is None
+    await simulation.assert_converged()
+
+
+async def test_an_existing_claim_is_waited_for_and_left_when_the_resource_goes() -> None:
+    simulation = Simulation()
+    simulation.create(build_spec(storage={"existingClaim": "mine"}))
+    await simulation.settle()
+    assert simulation.says("Reconciling") == ("True", "Progressing")
+    metadata = {"name": "mine", "namespace": "demo"}
+    simulation.cluster.add(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": metadata,
+            "spec": {"accessModes": ["ReadWriteOnce"]},
+        }
+    )
+    await simulation.settle()
+    simulation.assert_ready()
+    await simulation.assert_converged()
+    assert not any("PersistentVolumeClaim" in w for w in simulation.cluster.writes), "it is not ours"
+    simulation.cluster.remove(simulation.clip)
+    await simulation.settle()
+    assert simulation.cluster.find("PersistentVolumeClaim", "mine") is not None

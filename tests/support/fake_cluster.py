@@ -450,6 +450,9 @@ class Machines:
         pods = self._pods_of(job)
         pending = next((p for p in pods if p["status"]["phase"] == "Pending"), None)
         if pending is not None:
+            claim = job["spec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"]
+            if self.cluster.find("PersistentVolumeClaim", claim) is None:
+                return []  # the pod cannot be scheduled without its claim
             return [(f"{name}: the pod runs", lambda: self._run_sync(job, pending))]
         codes = status.get("codes", [])
         if 0 in codes:
@@ -474,8 +477,7 @@ class Machines:
         )
         claim = job["spec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"]
         live = self.cluster.find("PersistentVolumeClaim", claim)
-        if live is None:
-            return  # the pod cannot be scheduled without its claim
+        assert live is not None
         self.cluster.edit(live, lambda o: o.update(status={"phase": "Bound"}))
         version, volume = int(arguments["version"]), self.volumes.setdefault(claim, {})
         upload, code = self.uploads.get(arguments["uri"]), 10

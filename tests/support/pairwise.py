@@ -6,65 +6,72 @@ most to show, and all combinations would be millions.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
+from dataclasses import dataclass, field
+from itertools import combinations, product
 from typing import Any
 
 Row = dict[str, Any]
-Pair = frozenset[tuple[str, int]]
+#: A factor's name and the index of one of its values.
+Item = tuple[str, int]
+Pair = frozenset[Item]
+IsValid = Callable[[Mapping[str, Any]], bool]
 
 
-def pairwise(
-    factors: Mapping[str, Sequence[Any]], *, is_valid: Callable[[Mapping[str, Any]], bool] = lambda _: True
-) -> list[Row]:
+def pairwise(factors: Mapping[str, Sequence[Any]], *, is_valid: IsValid = lambda _: True) -> list[Row]:
     """Give rows that together have every valid pair of values.
 
     `is_valid` is asked about parts of rows too, and says no only to what no further value can mend.
     """
-    names = list(factors)
+    search = _Search(factors, is_valid)
+    rows: list[Row] = []
+    while search.uncovered:
+        pair = next(iter(search.uncovered))
+        found = search.complete(dict(sorted(pair, key=lambda item: search.names.index(item[0]))))
+        if found is None:  # no row has it, with all constraints
+            del search.uncovered[pair]
+            continue
+        search.take(found)
+        rows.append(search.values({name: found[name] for name in search.names}))
+    return rows
 
-    def values(chosen: Mapping[str, int]) -> Row:
-        return {name: factors[name][index] for name, index in chosen.items()}
 
-    def pairs_with(chosen: Mapping[str, int], name: str, index: int) -> list[Pair]:
-        return [frozenset({(name, index), item}) for item in chosen.items()]
+@dataclass(slots=True)
+class _Search:
+    factors: Mapping[str, Sequence[Any]]
+    is_valid: IsValid
+    names: list[str] = field(init=False)
+    #: A dict for its order: a set would give other rows in every run.
+    uncovered: dict[Pair, None] = field(init=False)
+    used: Counter[Item] = field(default_factory=Counter)
 
-    # In order, for a set would give other rows in every run.
-    uncovered: dict[Pair, None] = {}
-    for first, second in combinations(names, 2):
-        for i in range(len(factors[first])):
-            for j in range(len(factors[second])):
-                if is_valid(values({first: i, second: j})):
-                    uncovered[frozenset({(first, i), (second, j)})] = None
+    def __post_init__(self) -> None:
+        self.names = list(self.factors)
+        items = {name: [(name, index) for index in range(len(values))] for name, values in self.factors.items()}
+        pairs = (pair for a, b in combinations(self.names, 2) for pair in product(items[a], items[b]))
+        self.uncovered = {frozenset(pair): None for pair in pairs if self.is_valid(self.values(dict(pair)))}
 
-    used = {(name, index): 0 for name in names for index in range(len(factors[name]))}
+    def values(self, chosen: Mapping[str, int]) -> Row:
+        return {name: self.factors[name][index] for name, index in chosen.items()}
 
-    def complete(chosen: dict[str, int]) -> dict[str, int] | None:
+    def complete(self, chosen: dict[str, int]) -> dict[str, int] | None:
         """Add what covers most, least used first; go back where nothing is valid."""
-        left = [name for name in names if name not in chosen]
-        if not left:
+        name = next((n for n in self.names if n not in chosen), None)
+        if name is None:
             return chosen
-        name = left[0]
-        ranked = sorted(
-            range(len(factors[name])),
-            key=lambda i: (-sum(p in uncovered for p in pairs_with(chosen, name, i)), used[name, i], i),
-        )
-        for index in ranked:
+
+        def rank(index: int) -> tuple[int, int, int]:
+            news = sum(frozenset({(name, index), item}) in self.uncovered for item in chosen.items())
+            return -news, self.used[name, index], index
+
+        for index in sorted(range(len(self.factors[name])), key=rank):
             wider = {**chosen, name: index}
-            if is_valid(values(wider)) and (found := complete(wider)) is not None:
+            if self.is_valid(self.values(wider)) and (found := self.complete(wider)) is not None:
                 return found
         return None
 
-    rows: list[Row] = []
-    while uncovered:
-        pair = next(iter(uncovered))
-        row = complete(dict(sorted(pair, key=lambda item: names.index(item[0]))))
-        if row is None:  # no row has it, with all constraints
-            del uncovered[pair]
-            continue
-        for item in row.items():
-            used[item] += 1
-        for couple in combinations(row.items(), 2):
-            uncovered.pop(frozenset(couple), None)
-        rows.append(values({name: row[name] for name in names}))
-    return rows
+    def take(self, row: Mapping[str, int]) -> None:
+        self.used.update(row.items())
+        for pair in combinations(row.items(), 2):
+            self.uncovered.pop(frozenset(pair), None)

@@ -13,6 +13,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import pytest
 from google.protobuf import json_format, text_format  # type: ignore[import-untyped]  # has no types of its own
 from tritonclient import http as triton
 from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.utils import InferenceServerException
 
 from clipmodel_operator.models import golden
 from clipmodel_operator.models.api import SERVED_PROFILES, Profile
@@ -241,3 +243,31 @@ def test_the_real_server_loads_it_and_embeds(index: int, server: Server, proven:
         difference = golden.difference(tuple(vector), tuple(proven[row % golden.IMAGE_COUNT]))
         assert difference is None, f"{difference}, with {json.dumps(SPECS[index])}"
     assert len(served) == size
+
+
+def test_a_full_queue_refuses_at_once(server: Server) -> None:
+    """maxQueueSize is more than a number that the server repeats."""
+    batching = {
+        "maxBatchSize": 32,
+        "preferredBatchSizes": [32],
+        "maxQueueDelay": "3s",
+        "queuePolicy": {"maxQueueSize": 1},
+    }
+    model = model_of(SPECS[0] | {"batching": batching})
+    server.load(model, render_config(model, versions=[1], profile=Profile.CPU))
+
+    def ask(_: int) -> str:
+        try:
+            server.embed(model, golden_images(1))
+        except InferenceServerException as error:
+            return str(error.message())
+        return "embedded"
+
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            answers = sorted(pool.map(ask, range(4)))
+    finally:
+        server.unload(model)
+    # One waits for company; whoever comes meanwhile finds the queue full.
+    assert answers.count("embedded") == 1
+    assert all("maximum queue size" in answer for answer in answers if answer != "embedded"), answers

@@ -15,21 +15,21 @@ from clipmodel_operator.models.quantity import parse_quantity
 #: Not `key`: lists of tolerations and of a ConfigMap's items are replaced as a whole, and a key may come twice.
 #: A volume may be mounted twice as well: its mount's path comes before its name.
 MERGE_KEYS = ("mountPath", "name", "containerPort", "uid", "type")
-_QUANTITY_PARENTS = frozenset({"requests", "limits", "sizeLimit"})
+QUANTITY_PARENTS = frozenset({"requests", "limits", "sizeLimit"})
 
 
 def holds(observed: object, desired: object, *, parent: str = "") -> bool:
     """Tell whether `observed` has everything that `desired` says."""
     if isinstance(desired, Mapping):
         return isinstance(observed, Mapping) and all(
-            key in observed and holds(observed[key], value, parent=parent if parent in _QUANTITY_PARENTS else str(key))
+            key in observed and holds(observed[key], value, parent=parent if parent in QUANTITY_PARENTS else str(key))
             for key, value in desired.items()
         )
     if isinstance(desired, Sequence) and not isinstance(desired, str):
         return isinstance(observed, Sequence) and not isinstance(observed, str) and _holds_list(observed, desired)
     if observed == desired:
         return True
-    return parent in _QUANTITY_PARENTS and _is_same_quantity(observed, desired)
+    return parent in QUANTITY_PARENTS and _is_same_quantity(observed, desired)
 
 
 def _holds_list(observed: Sequence[Any], desired: Sequence[Any]) -> bool:

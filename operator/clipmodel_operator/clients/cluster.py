@@ -47,9 +47,28 @@ async def connect(*, kubeconfig: str | None = None, context: str | None = None) 
     return Cluster(client.ApiClient(configuration))
 
 
+# Enough for nodeSelectorTerms[0].matchExpressions[0].key and what is around it.
+_PATH_LENGTH = 80
+
+
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     text = next((v for k, v in headers.items() if k.lower() == "retry-after"), "")
     return float(text) if text.isdigit() else None
+
+
+def _invalid_fields(body: str) -> str:
+    """Name the fields that the API server finds wrong, by the ends of their paths: status has no room for the whole of them. Empty where it names none."""
+    try:
+        causes = json.loads(body)["details"]["causes"]
+        return "; ".join(f"{_short_path(str(c['field']))}: {c['message']}" for c in causes[:3] if c.get("field"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+
+
+def _short_path(path: str) -> str:
+    """Leave out the part of a path that is longer than a line, at a field's begin."""
+    tail = path[-_PATH_LENGTH:]
+    return path if tail == path else f"….{tail[tail.find('.') + 1 :]}"
 
 
 def translate(status: int, body: str, headers: Mapping[str, str], what: str) -> ClipModelError:
@@ -62,6 +81,8 @@ def translate(status: int, body: str, headers: Mapping[str, str], what: str) -> 
     match status:
         case 404 | 410:
             return GoneError(message)
+        case 422 if invalid := _invalid_fields(body):
+            return RejectedError(invalid[:400])
         case 400 | 405 | 415 | 422:
             return RejectedError(message)
         case 403 if "quota" in message:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clipmodel_operator.assessment.drift import MERGE_KEYS, holds
+from clipmodel_operator.assessment.drift import MERGE_KEYS, QUANTITY_PARENTS, holds
 from clipmodel_operator.models.names import FIELD_MANAGER
 
 Object = Mapping[str, Any]
@@ -27,19 +27,27 @@ def owned_fields(live: Object) -> Object:
 def ours(live: Any, desired: Any, owned: Object, *, parent: str = "") -> Any:
     """Reduce a live value to what is the operator's, written as `desired` writes it where both mean the same."""
     if isinstance(live, Mapping):
-        return _our_mapping(live, desired if isinstance(desired, Mapping) else {}, owned)
+        return _our_mapping(live, desired if isinstance(desired, Mapping) else {}, owned, parent)
     if isinstance(live, Sequence) and not isinstance(live, str):
         wanted = desired if isinstance(desired, Sequence) and not isinstance(desired, str) else ()
         return _our_list(live, wanted, owned)
-    # Quantities: the API server writes 1000m as 1.
-    return desired if desired is not None and holds({parent: live}, {parent: desired}, parent="requests") else live
+    # The API server writes 1000m as 1: where both mean the same, there is no difference to show.
+    return desired if desired is not None and holds(live, desired, parent=parent) else live
 
 
-def _our_mapping(live: Object, desired: Object, owned: Object) -> dict[str, Any]:
+def _our_mapping(live: Object, desired: Object, owned: Object, parent: str) -> dict[str, Any]:
     is_atomic = not desired and not any(key.startswith("f:") for key in owned)
     mine = {key: desired[key] for key in desired if key in live}
     mine |= {key: None for key in live if key not in mine and (is_atomic or f"f:{key}" in owned)}
-    return {key: ours(live[key], desired.get(key), owned.get(f"f:{key}") or {}, parent=key) for key in mine}
+    return {
+        key: ours(
+            live[key],
+            desired.get(key),
+            owned.get(f"f:{key}") or {},
+            parent=parent if parent in QUANTITY_PARENTS else key,
+        )
+        for key in mine
+    }
 
 
 def _merge_key(elements: Sequence[Any]) -> str | None:

@@ -26,7 +26,6 @@ SYNCING = "Syncing"
 GOLDEN_CHECK_PENDING = "GoldenCheckPending"
 PODS_NOT_READY = "PodsNotReady"
 ROLLING_OUT = "RollingOut"
-PROVING = "Proving"
 SCALED_TO_ZERO = "ScaledToZero"
 
 # A person must act (Stalled True), besides the sync Job's own reasons, which are passed on as they are.

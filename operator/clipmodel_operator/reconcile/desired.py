@@ -108,6 +108,12 @@ def _pods_of(job: Mapping[str, Any] | None, pods: Sequence[Mapping[str, Any]]) -
     return [p for p in pods if any(o.get("uid") == uid for o in p["metadata"].get("ownerReferences") or ())]
 
 
+def served_versions(model: ClipModel, views: Sequence[PodView]) -> tuple[int, ...]:
+    """Name what serves by what the servers say, and by what status said last: for when the commit is lost."""
+    said = {v for view in views if view.loaded for v in view.loaded.versions}
+    return tuple(sorted(said.union(model.status.serving_versions)))
+
+
 def plan_versions(
     model: ClipModel,
     observed: Observed,
@@ -115,8 +121,12 @@ def plan_versions(
     *,
     failures: Mapping[int | None, RolloutFailure],
     now: datetime,
+    served: Sequence[int] = (),
 ) -> VersionsPlan:
-    """Look at every version of the spec, and decide which should serve. `failures` are those of earlier rollouts of this generation."""
+    """Look at every version of the spec, and decide which should serve. `failures` are those of earlier rollouts of this generation.
+
+    `served` counts where nothing is committed: a ConfigMap that was lost or edited must not open the way into another embedding space.
+    """
     before = read_committed(observed.config_map)
     is_bound = _is_bound(model, observed)
     node = _node_in_use(observed) if model.spec.storage.is_on_one_node else None
@@ -137,7 +147,9 @@ def plan_versions(
     # An anchor stays for as long as any version is of its space.
     used = {space.id for r in records if (space := find_space(r, spaces, min_cosine=tolerance))}
     spaces = tuple(s for s in spaces if s.id in used)
-    serving = [r for r in before.records if r.version in before.versions]
+    serving = [r for r in records if r.version in (before.versions or served)]
+    # Until the volume has told of what serves, nothing can be compared with it.
+    is_unknown = not before.versions and any(s.version.version in served and s.record is None for s, _ in looked)
 
     chosen = choose(model.spec.version_policy, [v.version for v in model.spec.versions])
 
@@ -151,8 +163,8 @@ def plan_versions(
     target = plan_target(
         model.spec.version_policy,
         versions=[p.number for p in plans],
-        usable=[p.number for p in plans if p.is_usable],
-        committed=before.versions,
+        usable=[p.number for p in plans if p.is_usable and (p.number in served or not is_unknown)],
+        committed=[r.version for r in serving],
     )
     return VersionsPlan(plans, before, records, spaces, target)
 

@@ -19,7 +19,7 @@ from clipmodel_operator.models.facts import Blocked, Observed, PodView, RolloutF
 from clipmodel_operator.models.names import Key
 from clipmodel_operator.models.resources import CLIP_MODELS, NODES
 from clipmodel_operator.reconcile.apply import ObjectStore, apply_desired, prune
-from clipmodel_operator.reconcile.desired import Desired, plan_desired, plan_versions
+from clipmodel_operator.reconcile.desired import Desired, plan_desired, plan_versions, served_versions
 from clipmodel_operator.reconcile.fleet import Fleet, Triton
 from clipmodel_operator.reconcile.gather import gather
 from clipmodel_operator.reconcile.profile import choose_profile, known_profile, with_profile
@@ -147,13 +147,17 @@ class Reconciler:
         model = state.model = await self._resolve(parse_clip_model(obj), state.observed)
         observed, failures = state.observed, self._known_failures(model)
         state.control_key = derive_control_key(self._root_key, uid=model.uid)
-        versions = plan_versions(model, observed, self._settings, failures=failures, now=self._clock.now())
-        retries = [p.sync.retry_after_s for p in versions.plans if p.sync.retry_after_s is not None]
-        if retries:
-            state.again = Again(min(retries))
+        now = self._clock.now()
+        versions = plan_versions(model, observed, self._settings, failures=failures, now=now)
         state.views = await self._fleet.look(
             model, observed.server_pods, records=versions.records, control_key=state.control_key
         )
+        served = served_versions(model, state.views)
+        if served and not versions.before.versions:
+            versions = plan_versions(model, observed, self._settings, failures=failures, now=now, served=served)
+        retries = [p.sync.retry_after_s for p in versions.plans if p.sync.retry_after_s is not None]
+        if retries:
+            state.again = Again(min(retries))
         desired = state.desired = plan_desired(
             model,
             observed,

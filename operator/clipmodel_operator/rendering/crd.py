@@ -66,7 +66,17 @@ def _field(schema: dict[str, Any], definitions: dict[str, Any], *, is_required: 
     is_optional = schema.get("default", ...) is None
     if "properties" in result and not is_required and not is_optional:
         result.setdefault("default", {})
-    return result
+    return _described(result)
+
+
+def _described(schema: dict[str, Any]) -> dict[str, Any]:
+    """Put the description on one line, and a field's default at its end: `kubectl explain` shows descriptions, and no defaults."""
+    if "description" not in schema:
+        return schema
+    text, default = " ".join(schema["description"].split()), schema.get("default")
+    if isinstance(default, str | int):
+        text = f"{text} Default: {str(default).lower() if isinstance(default, bool) else default}."
+    return {**schema, "description": text}
 
 
 def _schema_of(model: type[ClipModelSpec | ClipModelStatus]) -> dict[str, Any]:

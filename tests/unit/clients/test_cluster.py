@@ -52,6 +52,26 @@ async def test_what_becomes_of_an_answer(server: FakeServer, cluster: Cluster, n
     assert len(str(raised.value)) < 700
 
 
+LONG = (
+    "spec.template.spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
+    ".nodeSelectorTerms[0].matchFields[0].key"
+)
+
+
+@pytest.mark.parametrize(
+    ("field", "shown"), [("spec.ports[0].port", "spec.ports[0].port"), (LONG, "….nodeSelectorTerms[0].matchFields[0].key")]
+)
+async def test_a_refused_field_is_named_before_there_is_no_room_left(
+    server: FakeServer, cluster: Cluster, field: str, shown: str
+) -> None:
+    causes = [{"reason": "FieldValueInvalid", "field": field, "message": "Invalid value: 1: not valid"}]
+    body = {"kind": "Status", "message": "x " * 300, "details": {"causes": causes}}
+    server.answer(reply(body, 422))
+    with pytest.raises(RejectedError) as raised:
+        await cluster.apply_object(CONFIG_MAPS, "demo", MANIFEST)
+    assert str(raised.value) == f"{shown}: Invalid value: 1: not valid"
+
+
 @pytest.mark.parametrize(
     ("headers", "wait"),
     [({"Retry-After": "7"}, 7.0), ({"retry-after": "7"}, 7.0), ({"Retry-After": "tomorrow"}, None), ({}, None)],

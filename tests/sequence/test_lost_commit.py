@@ -1,0 +1,57 @@
+"""The commit is lost while a version of another space waits in the spec: what the servers run, and what status says, still guard the space."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from support.builders import ONE, OTHER, build_spec
+from support.fake_cluster import Object
+from support.simulation import Simulation
+
+
+def _config_map(simulation: Simulation) -> Object:
+    found = simulation.cluster.find("ConfigMap")
+    assert found is not None
+    return found
+
+
+def _delete(simulation: Simulation) -> None:
+    simulation.cluster.remove(_config_map(simulation))
+
+
+def _forge(simulation: Simulation) -> None:
+    simulation.cluster.edit(_config_map(simulation), lambda o: o["data"].update({"versions.json": '{"versions": {}}'}))
+
+
+def _delete_with_jobs(simulation: Simulation) -> None:
+    """The volume must be read again, and tells of the highest version first."""
+    for job in simulation.cluster.all("Job"):
+        simulation.cluster.remove(job)
+    _delete(simulation)
+
+
+@pytest.mark.parametrize("lose", [_delete, _forge, _delete_with_jobs])
+@pytest.mark.parametrize("is_wiped", [False, True], ids=["status is there", "status is wiped"])
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_lost_commit_opens_no_way_into_another_space(
+    lose: Callable[[Simulation], None], *, is_wiped: bool, seed: int
+) -> None:
+    simulation = Simulation()
+    simulation.create(build_spec(ONE, serving={"replicas": 2}))
+    await simulation.settle()
+    simulation.update(build_spec(ONE, OTHER, serving={"replicas": 2}))
+    await simulation.settle()
+    assert simulation.says("Stalled") == ("True", "EmbeddingSpaceMismatch")
+    committed = _config_map(simulation)["data"]
+    lose(simulation)
+    if is_wiped:
+        simulation.cluster.edit(simulation.clip, lambda o: o.pop("status"))
+    # The versions are read again in any order.
+    await simulation.settle_at_random(random.Random(seed))  # noqa: S311 - played again by its seed
+    assert simulation.says("Stalled") == ("True", "EmbeddingSpaceMismatch")
+    assert simulation.status["servingVersions"] == [1]
+    assert _config_map(simulation)["data"] == committed
+    assert not [w for w in simulation.cluster.writes if w.startswith("load ") and " [3]" in w]
