@@ -170,7 +170,7 @@ class StandIn:
         arguments: list[str] = job["spec"]["template"]["spec"]["containers"][0]["args"]
         given = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
         report = render_report(version=int(given["version"]), sha256=given["sha256"], vectors=self._triton.vectors)
-        pod = render_pod({"apiVersion": "batch/v1", "kind": "Job", **job}, f"{name}-pod")
+        pod = render_pod({"apiVersion": "batch/v1", "kind": "Job", **job}, _pod_name(job))
         await self.write(model, "POST", path_of("Pod", self._namespace), pod)
         now = _now()
         ended = {
@@ -189,7 +189,7 @@ class StandIn:
         config = await self._api.request("GET", path_of("ConfigMap", self._namespace, f"{name}-config"))
         known = json.loads(config["data"]["versions.json"])
         self._triton.configs[known["model"]] = fake_triton.read_config(config["data"])
-        pod = render_pod({"apiVersion": "apps/v1", "kind": "Deployment", **deployment}, f"{name}-pod")
+        pod = render_pod({"apiVersion": "apps/v1", "kind": "Deployment", **deployment}, _pod_name(deployment))
         await self.write(model, "POST", path_of("Pod", self._namespace), pod)
         now = _now()
         ip = fake_triton.address(int(name.rsplit("-", 1)[1]))
@@ -210,6 +210,11 @@ class StandIn:
             "conditions": [_condition("Available", now)],
         }
         await self._patch_status(model, "Deployment", name, status)
+
+
+def _pod_name(owner: Object) -> str:
+    """Name a pod, as controllers do, so that an owner made anew gets another one."""
+    return f"{owner['metadata']['name']}-{owner['metadata']['uid'][:5]}"
 
 
 def _model_of(obj: Object) -> str:

@@ -11,9 +11,16 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 import hypothesis
 import pytest
 
-# No deadline: beside other work on the same cores it fails good code.
-hypothesis.settings.register_profile("tests", deadline=None, print_blob=True)
-hypothesis.settings.load_profile("tests")
+# No deadline: beside other work on the same cores it fails good code. Few examples, for all fast tests together are to take less than a minute;
+# a long look is CLIPMODEL_TEST_EXAMPLES=1000.
+_EXAMPLES = int(os.environ.get("CLIPMODEL_TEST_EXAMPLES", "40"))
+hypothesis.settings.register_profile("tests", deadline=None, print_blob=True, max_examples=_EXAMPLES)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure() -> None:
+    """Load the profile last: whoever loaded another before does not mean these tests."""
+    hypothesis.settings.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -128,9 +128,7 @@ def _answer(request: Request, results: Arrays) -> object:
     return pb_utils.InferenceResponse([pb_utils.Tensor(name, results[name]) for name in results if name in wanted])
 
 
-def _session_options(
-    parameters: dict[str, str], *, instances: int, graph_level: int = 0
-) -> onnxruntime.SessionOptions:
+def _session_options(parameters: dict[str, str], *, instances: int, graph_level: int = 0) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     threads = int(parameters.get("intra_op_thread_count", "0"))
@@ -138,9 +136,7 @@ def _session_options(
     options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", "0"))
     if parameters.get("execution_mode") == "1":
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
-    options.graph_optimization_level = _GRAPH_LEVELS.get(
-        graph_level, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    )
+    options.graph_optimization_level = _GRAPH_LEVELS.get(graph_level, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
     return options
 
 

@@ -36,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="""Serve OpenCLIP embeddings on Kubernetes: export a model, render and check a ClipModel, ask for embeddings, run the operator.
 
-Start with `clipmodel export`, write a ClipModel (`clipmodel render -f` shows what becomes of it), `kubectl apply` it, and ask it with `clipmodel embed`.""",
+Start with `clipmodel export`, write a ClipModel (`clipmodel render -f` shows what becomes of it), `kubectl apply` it, see how it fares with `clipmodel status`, and ask it with `clipmodel embed`.""",
 )
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from support.cluster import Namespace, OperatorPod, clip_model, condition, until
 from support.model_server import ModelServer
-from support.servers import assert_settled, edit, lives
+from support.servers import RESOURCES, assert_settled, edit, lives
 from support.tiny_onnx import build_tiny_onnx
 from support.traffic import Traffic, traffic
 
@@ -41,7 +41,7 @@ def sources(model_server: ModelServer) -> dict[int, tuple[str, str]]:
 def requests(shared_namespace: Namespace, sources: dict[int, tuple[str, str]]) -> Iterator[Traffic]:
     uri, sha256 = sources[1]
     clip = clip_model(NAME, uri=uri, sha256=sha256)
-    clip["spec"]["serving"]["replicas"] = 2
+    clip["spec"]["serving"] = {"replicas": 2, "resources": RESOURCES}
     shared_namespace.kubectl.apply(clip)
     until(lambda: len(lives(shared_namespace, NAME)) == 2, "both pods are there")
     shared_namespace.wait_ready(NAME)

@@ -303,6 +303,51 @@ def test_every_spec_that_triton_is_asked_to_load_is_admitted(shared_namespace: N
     assert len(created.splitlines()) == len(items)
 
 
+def _long_map(count: int, *, value: str) -> dict[str, str]:
+    """Make a map with keys as long as they may be: a DNS prefix of 253 characters, and a name of 63."""
+    prefix = ".".join(["p" * 62] * 4)
+    return {f"{prefix}/{'n' * 60}{index:03}": value for index in range(count)}
+
+
+def test_the_largest_spec_is_admitted(shared_namespace: Namespace) -> None:
+    """Rules have a budget when they run, too: a spec may not be refused for its length."""
+    value = "v" * 63
+    expressions = [{"key": "example.com/pool", "operator": "In", "values": [f"{value[:-3]}{n:03}" for n in range(32)]} for _ in range(16)]
+    terms = [{"matchExpressions": expressions} for _ in range(16)]
+    selector = {"matchLabels": _long_map(16, value=value), "matchExpressions": expressions}
+    near = {"topologyKey": "kubernetes.io/hostname", "labelSelector": selector, "namespaces": [f"n{n}" for n in range(16)]}
+    weighted = [{"weight": 100, "podAffinityTerm": near} for _ in range(16)]
+    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": selector}
+    source = {"uri": "https://models.example.com/" + "u" * 900, "sha256": "ab" * 32}
+    numbers = list(range(2_147_483_000, 2_147_483_064))
+    obj = _spec(
+        profile="gpu",
+        modelName="m" * 63,
+        versions=[{"version": n, "source": source} for n in numbers],
+        versionPolicy={"specific": {"versions": numbers}},
+        batching={"maxBatchSize": 1024, "preferredBatchSizes": list(range(1009, 1025)), "queuePolicy": {"defaultTimeout": "600s"}},
+        instances={"count": 32, "gpus": list(range(16))},
+        serving={
+            "gpu": {"count": 16},
+            "resources": {"requests": _long_map(16, value="999999999999999Ei"), "limits": _long_map(16, value="999999999999999Ei")},
+            "nodeSelector": _long_map(32, value=value),
+            "tolerations": [{"key": f"k{n}", "operator": "Equal", "value": value, "effect": "NoExecute"} for n in range(32)],
+            "affinity": {
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms},
+                    "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": terms[0]}] * 16,
+                },
+                "podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": weighted},
+            },
+            "topologySpreadConstraints": [spread] * 8,
+            "podLabels": _long_map(16, value=value),
+            "podAnnotations": _long_map(32, value="a" * 4096),
+        },
+        service={"annotations": _long_map(32, value="a" * 4096)},
+    )
+    shared_namespace.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(obj))
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_with_the_field_s_name(case: str, shared_namespace: Namespace) -> None:
     obj, says = REFUSED[case]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ from support.cluster import Kubectl, Namespace, OperatorPod, clip_model, conditi
 GONE_WITHIN_S = 60.0
 
 
-def _ready(namespace: Namespace, source: tuple[str, str], name: str = "tiny", **spec: object) -> None:
+def _ready(namespace: Namespace, source: tuple[str, str], name: str = "tiny", **spec: Any) -> None:
     uri, sha256 = source
     namespace.kubectl.apply(clip_model(name, uri=uri, sha256=sha256, **spec))
     namespace.wait_ready(name)
@@ -162,7 +164,7 @@ def test_the_operator_killed_at_any_moment_converges(
     namespace: Namespace, operator: OperatorPod, tiny: tuple[str, str], moment: str
 ) -> None:
     kubectl = namespace.kubectl
-    conditions = {
+    conditions: dict[str, Callable[[], bool]] = {
         "at once": lambda: True,
         "when the Job is there": lambda: bool(kubectl.list("jobs")),
         "when the Job has ended": lambda: any(j["status"].get("succeeded") for j in kubectl.list("jobs")),

@@ -13,7 +13,7 @@ import pytest
 from support.cluster import Namespace, Object, clip_model, condition, until
 from support.faults import evict, held_source
 from support.model_server import ModelServer
-from support.servers import assert_settled, edit, lives, servers
+from support.servers import RESOURCES, assert_settled, edit, lives, servers
 from support.tiny_onnx import build_tiny_onnx
 from support.traffic import traffic
 
@@ -34,7 +34,7 @@ def _clip(
 ) -> Object:
     clip = clip_model(name, uri="", sha256="", storage=dict(storage or DELETE))
     clip["spec"]["versions"] = versions
-    clip["spec"]["serving"]["replicas"] = replicas
+    clip["spec"]["serving"] = {"replicas": replicas, "resources": RESOURCES}
     return clip
 
 

@@ -33,6 +33,7 @@ async def test_a_paused_model_serves_and_its_edits_wait() -> None:
     assert simulation.says("Paused") == ("True", "Paused")
     simulation.assert_ready()
     assert simulation.status["observedGeneration"] == simulation.clip["metadata"]["generation"]
+    assert simulation.status["readyReplicas"] == 1, "what is committed runs, though the spec says something else"
     states = {v["version"]: (v["state"], v.get("message")) for v in simulation.status["versions"]}
     assert states[1][0] == "Serving"
     assert states[2] == ("Pending", "not fetched while spec.paused is true")

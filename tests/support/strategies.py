@@ -104,7 +104,7 @@ _tolerations = st.fixed_dictionaries({"key": _toleration_keys}, optional=_tolera
     **_toleration_fields
 )
 _servings = _optional(
-    replicas=st.integers(0, 256),
+    replicas=st.integers(0, 4),
     image=st.from_regex(re.compile(r"[a-z0-9./:@-]{1,60}"), fullmatch=True),
     resources=_optional(requests=_resource_lists, limits=_resource_lists),
     nodeSelector=st.dictionaries(

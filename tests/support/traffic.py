@@ -11,7 +11,7 @@ import base64
 import inspect
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -27,12 +27,12 @@ RATE_PER_S = 8.0
 WORKERS = 4
 _COUNTS = "/tmp/counts.json"  # noqa: S108 - in the pod
 
-# Appended to the golden images' own module; {known} is its one input.
+# Appended to the golden images' own module; a file that says what is known is its one argument.
 _PROGRAM = """
 
 import http.client, os, threading, time
 
-KNOWN = json.load(open("/etc/traffic/known.json"))
+KNOWN = json.load(open(sys.argv[1]))
 IMAGES = [golden_image(k, KNOWN["size"]) for k in range(IMAGE_COUNT)]
 EXPECTED = {
     version: [struct.unpack("<%df" % (len(raw) // 4), raw) for raw in map(base64.b64decode, vectors)]
@@ -81,7 +81,7 @@ def work(number):
             COUNTS["sent"] += 1
         try:
             if connection is None:
-                connection = http.client.HTTPConnection(KNOWN["host"], 8000, timeout=30)
+                connection = http.client.HTTPConnection(KNOWN["host"], KNOWN["port"], timeout=30)
             version, vector = ask(connection, index)
             difference = judge(index, version, vector)
             with LOCK:
@@ -154,6 +154,39 @@ def golden_embeddings(onnx: bytes) -> list[np.ndarray]:
     return [session.run(["embedding"], {"image": image})[0][0] for image in images]
 
 
+def render_program() -> str:
+    return inspect.getsource(golden) + _PROGRAM
+
+
+def known_answers(
+    embeddings: Mapping[int, Sequence[np.ndarray]],
+    *,
+    host: str,
+    model: str,
+    rate_per_s: float,
+    duration_s: float,
+    port: int = 8000,
+    counts: str = _COUNTS,
+    keeps_connections: bool = True,
+) -> Object:
+    """Put together what the program must know; `embeddings` are those of each version's golden images."""
+    return {
+        "host": host,
+        "port": port,
+        "model": model,
+        "size": IMAGE_SIZE,
+        "rate": rate_per_s,
+        "workers": WORKERS,
+        "duration": duration_s,
+        "counts": counts,
+        "keeps": keeps_connections,
+        "answers": {
+            str(v): [base64.b64encode(e.astype("<f4").tobytes()).decode() for e in vectors]
+            for v, vectors in embeddings.items()
+        },
+    }
+
+
 def _pod(name: str, image: str) -> Object:
     return {
         "apiVersion": "v1",
@@ -168,7 +201,7 @@ def _pod(name: str, image: str) -> Object:
                 {
                     "name": "traffic",
                     "image": image,
-                    "command": ["python3", "/etc/traffic/program.py"],
+                    "command": ["python3", "/etc/traffic/program.py", "/etc/traffic/known.json"],
                     "securityContext": {
                         "allowPrivilegeEscalation": False,
                         "capabilities": {"drop": ["ALL"]},
@@ -234,22 +267,15 @@ def traffic(
     A connection that is kept ends with its pod: without `keeps_connections` each request has one of its own.
     """
     pod = f"traffic-{uuid.uuid4().hex[:6]}"
-    known = {
-        "host": name,
-        "model": name.replace("-", "_"),
-        "size": IMAGE_SIZE,
-        "rate": rate_per_s,
-        "workers": WORKERS,
-        "duration": duration_s,
-        "counts": _COUNTS,
-        "keeps": keeps_connections,
-        "answers": {
-            str(v): [base64.b64encode(e.astype("<f4").tobytes()).decode() for e in golden_embeddings(onnx)]
-            for v, onnx in answers.items()
-        },
-    }
-    program = inspect.getsource(golden) + _PROGRAM
-    data = {"program.py": program, "known.json": json.dumps(known)}
+    known = known_answers(
+        {v: golden_embeddings(onnx) for v, onnx in answers.items()},
+        host=name,
+        model=name.replace("-", "_"),
+        rate_per_s=rate_per_s,
+        duration_s=duration_s,
+        keeps_connections=keeps_connections,
+    )
+    data = {"program.py": render_program(), "known.json": json.dumps(known)}
     kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": pod}, "data": data})
     kubectl.apply(_pod(pod, image))
     kubectl("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=60s")

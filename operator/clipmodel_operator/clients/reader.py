@@ -57,9 +57,8 @@ def find_context(kubeconfig: str | None, context: str | None) -> Context:
     except (ConfigException, OSError, TypeError, yaml.YAMLError) as error:
         if kubeconfig is None and context is None and _IN_POD_NAMESPACE.exists():
             return Context(None, _IN_POD_NAMESPACE.read_text("utf-8").strip())
-        where = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
         raise ReadError(
-            f"{where} is no kubeconfig with a context to use. Set KUBECONFIG, or give --kubeconfig (and --context)."
+            f"{kubeconfig or '~/.kube/config'} is no kubeconfig with a context to use. Set KUBECONFIG, or give --kubeconfig (and --context)."
         ) from error
     chosen = active if context is None else next((c for c in contexts if c["name"] == context), None)
     if chosen is None:
@@ -101,8 +100,10 @@ class Reader:
     @classmethod
     async def connect(cls, *, kubeconfig: str | None, context: str | None) -> Reader:
         """Connect as kubectl would. Raises ClipModelError where there is no cluster to talk to."""
-        found = find_context(kubeconfig, context)
-        return cls(await connect(kubeconfig=kubeconfig, context=found.name), found.namespace)
+        # The library reads KUBECONFIG once, when it is imported.
+        file = kubeconfig or os.environ.get("KUBECONFIG") or None
+        found = find_context(file, context)
+        return cls(await connect(kubeconfig=file, context=found.name), found.namespace)
 
     async def close(self) -> None:
         await self.cluster.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,6 +17,9 @@ def _ask(context: typer.Context, choose: Callable[[Any], Iterable[str]], *, name
     from clipmodel_operator.clients.reader import Reader
     from clipmodel_operator.models.errors import ClipModelError
     from clipmodel_operator.models.resources import CLIP_MODELS
+
+    # What the library has to say (no kubeconfig, say) would land in the line that is being typed.
+    logging.getLogger("kubernetes").addHandler(logging.NullHandler())
 
     async def ask() -> list[str]:
         kubeconfig = context.params.get("kubeconfig")

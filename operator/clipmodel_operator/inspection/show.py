@@ -97,8 +97,9 @@ def _remarks(remarks: Sequence[tuple[str, str]], style: str) -> list[RenderableT
 
 
 def _versions(overview: Overview) -> RenderableType:
-    table = _table("VERSION", "STATE", "SIZE", "SHA-256", "SPACE", "", right=frozenset({"VERSION", "SIZE"}))
+    table = _table("VERSION", "STATE", "SIZE", "SHA-256", "SPACE", right=frozenset({"VERSION", "SIZE"}))
     remarks: list[tuple[str, str]] = []
+    working = Table.grid(padding=(0, 2))
     for v in overview.versions:
         table.add_row(
             Text(str(v.version), style="bold" if v.chosen else "dim"),
@@ -106,12 +107,14 @@ def _versions(overview: Overview) -> RenderableType:
             format_bytes(v.bytes),
             (v.sha256 or "")[:12],
             (v.space or "")[:8],
-            show_progress(v.progress) if v.progress is not None else "",
         )
+        if v.progress is not None:
+            working.add_row(Text(str(v.version), style="bold"), show_progress(v.progress))
         # A Job's own words say more than that a Job works on it; and what the head of the page says is not said twice.
         if v.message and v.progress is None and v.message.rstrip(".") not in overview.message:
             remarks.append((str(v.version), v.message))
-    return _section("Versions", Group(table, *_remarks(remarks, "bold")), f"policy: {overview.policy}")
+    below = [Padding(working, (0, 0, 0, 2))] if working.row_count else []
+    return _section("Versions", Group(table, *below, *_remarks(remarks, "bold")), f"policy: {overview.policy}")
 
 
 def _condition_style(condition: ConditionFacts) -> str:

@@ -121,7 +121,7 @@ async def prune(store: ObjectStore, cache: ObjectCache, model: ClipModel, desire
         name = job["metadata"]["name"]
         if name in desired.kept_jobs:
             continue
-        if name in desired.restarted_jobs and await _has_missed_pods(store, cache, model):
+        if name in desired.restarted_jobs and await _has_missed_pods(store, cache, model, observed):
             return True
         live = await store.get_object(JOBS, model.key.namespace, name)
         is_ours = live is not None and any(
@@ -129,6 +129,10 @@ async def prune(store: ObjectStore, cache: ObjectCache, model: ClipModel, desire
         )
         if live is not None and not is_ours:
             continue
+        if live is not None and live["metadata"]["uid"] != job["metadata"].get("uid"):
+            # A late event had brought back a Job that is gone: the one of its name that is there now may be doing well.
+            cache.put(JOBS.kind, live)
+            return True
         if live is not None:
             await store.delete_object(JOBS, model.key.namespace, name, uid=live["metadata"]["uid"])
         cache.remove(JOBS.kind, job)
@@ -136,18 +140,17 @@ async def prune(store: ObjectStore, cache: ObjectCache, model: ClipModel, desire
     return pruned
 
 
-async def _has_missed_pods(store: ObjectStore, cache: ObjectCache, model: ClipModel) -> bool:
-    """Look whether pods say more than the cache knows: a Job's end can be heard of before its pod's report, and then the Job is fine."""
+async def _has_missed_pods(store: ObjectStore, cache: ObjectCache, model: ClipModel, observed: Observed) -> bool:
+    """Look whether pods say more than this pass has seen: a Job's end can be heard of before its pod's report, and then the Job is fine.
+
+    Compared with what the pass gathered, not with the cache: the report may have reached the cache while the pass was waiting for something else.
+    """
     selector = f"{names.LABEL_MODEL}={model.key.name}"
+    seen = {p["metadata"]["name"]: p["metadata"]["resourceVersion"] for p in observed.sync_pods}
     has_missed = False
     for pod in await store.list_objects(PODS, namespace=model.key.namespace, label_selector=selector):
-        identity = (PODS.kind, model.key.namespace, pod["metadata"]["name"])
-        before = cache.get(*identity)
         cache.put(PODS.kind, pod)
-        after = cache.get(*identity)
-        has_missed |= (
-            before is None
-            or after is None
-            or before["metadata"]["resourceVersion"] != after["metadata"]["resourceVersion"]
-        )
+        if pod["metadata"]["labels"].get(names.LABEL_COMPONENT) != names.COMPONENT_SYNC:
+            continue
+        has_missed |= seen.get(pod["metadata"]["name"]) != pod["metadata"]["resourceVersion"]
     return has_missed

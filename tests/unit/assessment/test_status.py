@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clipmodel_operator.assessment.pods import is_ready
@@ -240,14 +240,12 @@ views = st.builds(
 
 
 @given(views, st.integers(0, 3), st.booleans())
-@settings(max_examples=80)
 def test_whatever_is_found_the_status_is_sound(view: ModelView, replicas: int, paused: bool) -> None:  # noqa: FBT001 - drawn
     status = assess_status(subject(replicas=replicas, paused=paused), view, now=NOW)
     assert_true_of_any(status, view, replicas, paused=paused)
 
 
 @given(views, views, st.integers(0, 2))
-@settings(max_examples=40)
 def test_times_move_with_the_status_only(before: ModelView, after: ModelView, replicas: int) -> None:
     old = assess_status(subject(replicas=replicas, generation=1), before, now=NOW)
     new = assess_status(subject(replicas=replicas, previous=old), after, now=NOW + timedelta(hours=1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,8 @@ from support.http_server import FakeServer, refuse, reply
 
 
 @pytest.fixture
-async def reader(cluster: Cluster) -> AsyncIterator[Reader]:
-    yield Reader(cluster, "demo")
+def reader(cluster: Cluster) -> Reader:
+    return Reader(cluster, "demo")
 
 
 async def test_an_object_that_is_not_there_is_none(reader: Reader, server: FakeServer) -> None:
@@ -89,7 +88,10 @@ def write(path: Path, *contexts: dict[str, object], current: str | None = "one")
         "kind": "Config",
         "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
         "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": n, "context": {"cluster": "c", "user": "u", **c}} for n, c in zip(("one", "two"), contexts, strict=False)],
+        "contexts": [
+            {"name": n, "context": {"cluster": "c", "user": "u", **c}}
+            for n, c in zip(("one", "two"), contexts, strict=False)
+        ],
         **({"current-context": current} if current else {}),
     }
     path.write_text(yaml.safe_dump(config))
@@ -107,7 +109,9 @@ def test_a_context_that_is_not_there_is_told_with_those_that_are(tmp_path: Path)
         find_context(write(tmp_path / "config", {}, {}), "three")
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", "{", "kind: Config"], ids=["no file", "empty", "a list", "no YAML", "no context"])
+@pytest.mark.parametrize(
+    "content", [None, "", "[]", "{", "kind: Config"], ids=["no file", "empty", "a list", "no YAML", "no context"]
+)
 def test_no_kubeconfig_says_how_to_give_one(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "config"
     if content is not None:

@@ -24,10 +24,19 @@ IMAGES = Images(RenderSettings().triton_image, RenderSettings().sync_image)
 
 
 def file_of(spec: Object, **metadata: Any) -> str:
-    return yaml.safe_dump({"apiVersion": "clipmodel.dev/v1alpha1", "kind": "ClipModel", "metadata": {"name": NAME, **metadata}, "spec": spec})
+    return yaml.safe_dump(
+        {
+            "apiVersion": "clipmodel.dev/v1alpha1",
+            "kind": "ClipModel",
+            "metadata": {"name": NAME, **metadata},
+            "spec": spec,
+        }
+    )
 
 
-async def diff(simulation: Simulation, spec: Object, *, reads: FakeReads | None = None, images: Images = IMAGES) -> tuple[DiffCode, str]:
+async def diff(
+    simulation: Simulation, spec: Object, *, reads: FakeReads | None = None, images: Images = IMAGES
+) -> tuple[DiffCode, str]:
     out = io.StringIO()
     console = Console(file=out, width=200, highlight=False, emoji=False, markup=False)
     code = await show_diff(
@@ -173,7 +182,10 @@ async def test_drift_is_what_the_operator_would_repair() -> None:
     simulation.cluster.edit(service, lambda o: o["spec"]["selector"].update({"app.kubernetes.io/component": "else"}))
     code, out = await diff(simulation, build_spec())
     assert code is DiffCode.DIFFERENT
-    assert [line.strip("+- ") for line in changes(out)] == ["app.kubernetes.io/component: else", "app.kubernetes.io/component: server"]
+    assert [line.strip("+- ") for line in changes(out)] == [
+        "app.kubernetes.io/component: else",
+        "app.kubernetes.io/component: server",
+    ]
 
 
 async def test_what_others_added_is_no_difference() -> None:
@@ -191,7 +203,14 @@ async def test_what_others_added_is_no_difference() -> None:
 
 async def test_a_service_of_somebody_else_is_named() -> None:
     simulation = Simulation()
-    simulation.cluster.add({"apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME, "namespace": NAMESPACE}, "spec": {"ports": []}})
+    simulation.cluster.add(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": NAME, "namespace": NAMESPACE},
+            "spec": {"ports": []},
+        }
+    )
     _, out = await diff(simulation, build_spec())
     assert f"Service {NAME} is there and is not this ClipModel's" in out
 
@@ -206,7 +225,10 @@ async def test_kubectl_scale_is_not_undone_by_a_file_without_replicas() -> None:
 
 class TestImages:
     def operator(self, simulation: Simulation) -> None:
-        env = [{"name": "CLIPMODEL_TRITON_IMAGE", "value": "triton:of-the-operator"}, {"name": "CLIPMODEL_SYNC_IMAGE", "value": "sync:of-the-operator"}]
+        env = [
+            {"name": "CLIPMODEL_TRITON_IMAGE", "value": "triton:of-the-operator"},
+            {"name": "CLIPMODEL_SYNC_IMAGE", "value": "sync:of-the-operator"},
+        ]
         containers = [{"name": "operator", "env": env}]
         simulation.cluster.add({
             "apiVersion": "apps/v1",

@@ -46,7 +46,12 @@ WRONG = build_spec(build_version(sha256=SHA_2))
 )
 @pytest.mark.parametrize("name", [NAME, None], ids=["one", "all"])
 async def test_the_exit_code_says_how_it_is(
-    make_reads: Any, console: Console, spec: Any, settled: bool, code: StatusCode, name: str | None  # noqa: FBT001 - a table
+    make_reads: Any,
+    console: Console,
+    spec: Any,
+    settled: bool,  # noqa: FBT001 - a table
+    code: StatusCode,
+    name: str | None,
 ) -> None:
     simulation = await world(spec, settled=settled)
     assert await show_status(make_reads(simulation.cluster), Question(NAMESPACE, name), console) is code
@@ -58,7 +63,9 @@ async def test_no_clip_models_are_nothing_to_complain_of(make_reads: Any, consol
     assert printed(console) == "There are no ClipModels in namespace empty.\n"
 
 
-async def test_where_there_is_no_terminal_nothing_wraps_and_nothing_is_coloured(make_reads: Any, console: Console) -> None:
+async def test_where_there_is_no_terminal_nothing_wraps_and_nothing_is_coloured(
+    make_reads: Any, console: Console
+) -> None:
     simulation = await world(WRONG)
     await show_status(make_reads(simulation.cluster), ONE_CLIP, console)
     out = printed(console)
@@ -202,7 +209,9 @@ async def test_a_download_says_something_every_ten_percent(make_reads: Any) -> N
     assert sum(" % of 100 B" in line for line in told) == 10
 
 
-async def test_time_runs_out_with_the_code_of_what_was_seen(make_reads: Any, console: Console, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_time_runs_out_with_the_code_of_what_was_seen(
+    make_reads: Any, console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
     simulation = await world(settled=False)
     code = await follow_status(make_reads(simulation.cluster), ONE_CLIP, console, until_settled=True, timeout_s=0.2)
     assert code is StatusCode.PROGRESSING
@@ -234,7 +243,12 @@ sys.exit(asyncio.run(main()))
 
 def test_ctrl_c_ends_with_the_code_of_what_was_seen() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", _PROGRAM],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (StatusCode.READY, ""), done
     assert "demo/clip  Ready" in done.stdout

@@ -19,10 +19,21 @@ from clipmodel_operator.inspection.overview import (
 from clipmodel_operator.inspection.progress import Progress
 from clipmodel_operator.inspection.show import show_many, show_one
 
-SYNCING = VersionFacts(2, "Syncing", True, None, None, None, "a Job works on it", Progress("fetching", 43, "151.1 MB", "351.5 MB", "24.3 MB", 8))
+SYNCING = VersionFacts(
+    2,
+    "Syncing",
+    True,
+    None,
+    None,
+    None,
+    "a Job works on it",
+    Progress("fetching", 43, "151.1 MB", "351.5 MB", "24.3 MB", 8),
+)
 SERVING = VersionFacts(1, "Serving", False, "1" * 64, 351_461_235, "22ee4379747d90e7", None, None)
 READY_POD = PodFacts("clip-a", "Running", True, 0, "node-1", 90.0, "cpu", (Loaded(1, 12345, 2),), None)
-SICK_POD = PodFacts("clip-b", "CrashLoopBackOff", False, 7, None, 90.0, "cpu", None, "pod clip-b: CrashLoopBackOff: out of memory")
+SICK_POD = PodFacts(
+    "clip-b", "CrashLoopBackOff", False, 7, None, 90.0, "cpu", None, "pod clip-b: CrashLoopBackOff: out of memory"
+)
 OVERVIEW = Overview(
     namespace="demo",
     name="clip",
@@ -94,13 +105,27 @@ def test_what_is_in_square_brackets_is_not_markup() -> None:
 
 
 def test_narrow_screens_keep_every_pod_name_whole() -> None:
-    narrow = page(show_one(replace(OVERVIEW, pods=(replace(READY_POD, name="clip-0123456789-abcde", node="a-node-of-a-long-name.example.com"),))), width=80)
+    narrow = page(
+        show_one(
+            replace(
+                OVERVIEW,
+                pods=(replace(READY_POD, name="clip-0123456789-abcde", node="a-node-of-a-long-name.example.com"),),
+            )
+        ),
+        width=80,
+    )
     assert max(map(len, narrow.splitlines())) <= 80
     assert "yes" in narrow
 
 
 def test_a_list_has_a_line_for_each_and_words_for_the_unwell() -> None:
-    well = replace(OVERVIEW, name="well", outcome=Outcome.READY, message="All is well.", versions=(SERVING, replace(SERVING, version=5, state="Retired")))
+    well = replace(
+        OVERVIEW,
+        name="well",
+        outcome=Outcome.READY,
+        message="All is well.",
+        versions=(SERVING, replace(SERVING, version=5, state="Retired")),
+    )
     text = page(show_many([OVERVIEW, well], with_namespace=True, where="any namespace"))
     assert "NAMESPACE" in text
     assert "1 Serving, 2 Syncing 43 %" in text

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from google.protobuf import json_format, text_format  # type: ignore[import-untyped]  # it has no types
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
@@ -43,7 +43,6 @@ def _shuffled(value: Any) -> Any:
 
 
 @given(strategies.specs, strategies.names)
-@settings(max_examples=60)
 def test_the_same_spec_gives_the_same_bytes(spec: dict[str, Any], name: str) -> None:
     one = render_objects(build_model(spec, name=name), SETTINGS)
     other = render_objects(build_model(_shuffled(copy.deepcopy(spec)), name=name), SETTINGS)
@@ -51,7 +50,6 @@ def test_the_same_spec_gives_the_same_bytes(spec: dict[str, Any], name: str) -> 
 
 
 @given(models())
-@settings(max_examples=60)
 def test_triton_parses_the_config_and_reads_what_the_spec_says(model: ClipModel) -> None:
     versions = sorted(v.version for v in model.spec.versions)
     config = text_format.Parse(render_config_pbtxt(model, versions=versions), model_config_pb2.ModelConfig())
@@ -90,7 +88,6 @@ def _has_none(value: Any) -> bool:
 
 
 @given(models())
-@settings(max_examples=60)
 def test_objects_are_legal(model: ClipModel) -> None:
     objects = render_objects(model, SETTINGS)
     kinds = [o["kind"] for o in objects]
@@ -129,7 +126,6 @@ def test_objects_are_legal(model: ClipModel) -> None:
 
 
 @given(models())
-@settings(max_examples=100)
 def test_what_is_applied_holds_itself_after_the_api_server_wrote_it_its_own_way(model: ClipModel) -> None:
     for manifest in map(with_hash, render_objects(model, SETTINGS)):
         stored = canonicalise(json.loads(json.dumps(manifest)))
@@ -139,7 +135,6 @@ def test_what_is_applied_holds_itself_after_the_api_server_wrote_it_its_own_way(
 
 
 @given(strategies.specs, st.sampled_from(["uri", "sha256", "version"]))
-@settings(max_examples=40)
 def test_another_source_is_another_job(spec: dict[str, Any], field: str) -> None:
     spec = {k: v for k, v in spec.items() if k != "versionPolicy"}
     changed = copy.deepcopy(spec)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from support.pairwise import pairwise
 
-FACTORS = {"a": [1, 2, 3, 4], "b": ["x", "y", "z"], "c": [True, False], "d": [None, 7]}
+FACTORS: Mapping[str, Sequence[Any]] = {"a": [1, 2, 3, 4], "b": ["x", "y", "z"], "c": [True, False], "d": [None, 7]}
 
 
 def pairs_of(rows: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
