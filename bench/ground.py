@@ -86,6 +86,15 @@ def install_operator(narrator: Narrator, ground: Ground) -> None:
         kubectl(ground, "-n", _SYSTEM, "rollout", "status", f"deployment/{settings.OPERATOR}", "--timeout=180s")
 
 
+def stop_operator(ground: Ground) -> None:
+    """End the operator in the cluster, where there is one: two of them would undo each other's statuses. `install_operator` starts it again."""
+    deployment = f"deployment/{settings.OPERATOR}"
+    if kubectl(ground, "-n", _SYSTEM, "get", deployment, "--ignore-not-found", "-o", "name").strip():
+        kubectl(ground, "-n", _SYSTEM, "scale", deployment, "--replicas=0")
+        selector = f"app.kubernetes.io/name={settings.OPERATOR}"
+        kubectl(ground, "-n", _SYSTEM, "wait", "--for=delete", "pod", "--selector", selector, "--timeout=90s")
+
+
 def operator_memory_mib(ground: Ground) -> tuple[float, float]:
     """Give VmRSS and VmHWM (its highest) of the operator's process, in MiB."""
     text = kubectl(

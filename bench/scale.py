@@ -317,6 +317,7 @@ async def run(narrator: Narrator, base: Ground, options: Options) -> str:
     """Measure, and give the report."""
     control_plane.bring_back(base.node)
     ground.install_crd(base)
+    ground.stop_operator(base)
     runs: list[_Run] = []
     async with Api(base.kubeconfig) as api:
         namespaces = [name for i in range(1, options.runs + 1) for name in spaces(i)]

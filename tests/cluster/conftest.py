@@ -26,7 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _required(name: str) -> str:
     value = os.environ.get(name)
     if not value:
-        pytest.fail(f"{name} is not set: `make cluster-test` brings the cluster and the images, and sets it", pytrace=False)
+        pytest.fail(
+            f"{name} is not set: `make cluster-test` brings the cluster and the images, and sets it", pytrace=False
+        )
     return value
 
 
@@ -65,7 +67,9 @@ def operator(kubectl: Kubectl) -> OperatorPod:
 
 @pytest.fixture(scope="session")
 def model_server(kubectl: Kubectl) -> ModelServer:
-    return start_model_server(kubectl, image=_required("CLIPMODEL_MODEL_SERVER_IMAGE"), python_image=_required("CLIPMODEL_SYNC_IMAGE"))
+    return start_model_server(
+        kubectl, image=_required("CLIPMODEL_MODEL_SERVER_IMAGE"), python_image=_required("CLIPMODEL_SYNC_IMAGE")
+    )
 
 
 @pytest.fixture(scope="session")
@@ -122,6 +126,7 @@ def audit_log() -> str:
     """Name the container that keeps the API server's audit log: our own kind cluster has one."""
     node = os.environ.get("CLIPMODEL_TEST_KIND_NODE")
     if not node:
-        pytest.skip("the audit log is read from the project's own kind cluster; CLIPMODEL_TEST_KUBECONFIG names another one")
+        pytest.skip(
+            "the audit log is read from the project's own kind cluster; CLIPMODEL_TEST_KUBECONFIG names another one"
+        )
     return node
-

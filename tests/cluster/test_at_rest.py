@@ -42,12 +42,17 @@ def test_nothing_is_written_at_rest_nor_after_a_restart(
     since = datetime.now(UTC)
     operator.kill()
     operator.wait_ready()
-    until(lambda: "caches are filled" in operator.kubectl("logs", "deployment/clipmodel-operator") or None, "the new operator works")
+    until(
+        lambda: "caches are filled" in operator.kubectl("logs", "deployment/clipmodel-operator") or None,
+        "the new operator works",
+    )
     _until_quiet(audit_log, for_s=10.0)
     assert operator_writes(audit_log, since=since) == []
 
 
-def test_the_operator_never_writes_to_what_users_own(audit_log: str, namespace: Namespace, tiny: tuple[str, str]) -> None:
+def test_the_operator_never_writes_to_what_users_own(
+    audit_log: str, namespace: Namespace, tiny: tuple[str, str]
+) -> None:
     """Spec, labels and annotations of a ClipModel belong to Git: of all its writes in the whole run, only status is allowed."""
     uri, sha256 = tiny
     namespace.kubectl.apply(clip_model("tiny", uri=uri, sha256=sha256))
@@ -62,5 +67,9 @@ def test_no_write_is_refused(audit_log: str, namespace: Namespace, tiny: tuple[s
     uri, sha256 = tiny
     namespace.kubectl.apply(clip_model("tiny", uri=uri, sha256=sha256))
     namespace.wait_ready("tiny")
-    refused = [w for w in operator_writes(audit_log) if w.code in {400, 403, 405, 422} and w.name.startswith(f"{namespace.name}/")]
+    refused = [
+        w
+        for w in operator_writes(audit_log)
+        if w.code in {400, 403, 405, 422} and w.name.startswith(f"{namespace.name}/")
+    ]
     assert refused == []

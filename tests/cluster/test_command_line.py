@@ -20,11 +20,11 @@ from support.model_server import NAMESPACE as FIXTURES
 from support.model_server import _server
 from support.tiny_onnx import build_tiny_onnx
 
-READY, NOT_READY, PROGRESSING, UNKNOWN = 0, 1, 3, 4
+READY, NOT_READY, UNKNOWN = 0, 1, 4
 SAME, DIFFERENT, FAILED = 0, 1, 2
 
-# 8 MB at 1 MB a second: long enough to be looked at. It is no ONNX file, which its Job finds out in the end.
-_SLOW_BYTES = 8_000_000
+# 12 MB at 1 MB a second: long enough to be looked at. It is no ONNX file, which its Job finds out in the end.
+_SLOW_BYTES = 12_000_000
 _SLOW = f"""
 import http.server, time
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -169,17 +169,13 @@ class TestWhatCannotBeAnswered:
         assert (code, err) == (READY, "")
         assert "! what each pod has loaded cannot be shown" in out
         assert "Serving" in out
-        assert viewer.diff(spec(ready), "--triton-image", image(ready), "--sync-image", "sync")[0] == SAME
+        # The operator's own Deployment is not theirs to read: the images are those that run.
+        code, out = viewer.diff(spec(ready))
+        assert code == SAME, out
 
     def test_who_may_edit_asks_the_pods(self, ready: Namespace, tmp_path: Path) -> None:
         _, out, _ = user(ready, tmp_path, "editor", role="edit").status("tiny", "-o", "json")
         assert json.loads(out)["pods"][0]["loaded"][0]["version"] == 1
-
-
-def image(ready: Namespace) -> str:
-    deployment = ready.kubectl.get("deployment", "tiny")
-    assert deployment is not None
-    return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
 def user(namespace: Namespace, folder: Path, name: str, *, role: str | None) -> Shell:
@@ -275,20 +271,13 @@ def test_a_sync_is_followed_to_its_end(namespace: Namespace, slow_uri: str) -> N
     shell = Shell(namespace.kubectl.kubeconfig, namespace.name)
     sha256 = hashlib.sha256(b"x" * _SLOW_BYTES).hexdigest()
     namespace.kubectl.apply(clip_model("slow", uri=slow_uri, sha256=sha256))
-    until(lambda: shell.status("slow")[0] == PROGRESSING or None, "it is on its way", seen=lambda: shell.status("slow"))
-
-    def progress() -> Object | None:
-        found = json.loads(shell.status("slow", "-o", "json")[1])["versions"][0]["progress"]
-        return found if found and found["percent"] else None
-
-    found = until(progress, "a percentage", seen=lambda: shell.status("slow")[1])
-    assert 0 < found["percent"] < 100
-    assert found["total"] == "8.0 MB"
-    assert found["rate"].endswith("MB") or found["rate"].endswith("kB")
-    code, out, err = shell.status("slow", "--wait", "--timeout", "110")
+    code, out, err = shell.status("slow", "--wait", "--timeout", "110", "-o", "json")
     assert code == NOT_READY, out + err
-    assert "% of 8.0 MB" in out
-    assert "NotOnnx" in out.splitlines()[-1] or "NotOnnx" in out
+    told = [json.loads(line) for line in out.splitlines()]
+    assert told[0]["outcome"] == "Progressing"
+    fetching = [p for t in told if (p := t["versions"][0]["progress"]) and p["percent"]]
+    assert any(0 < p["percent"] < 100 and p["total"] == "12.0 MB" and p["rate"].endswith("B") for p in fetching), out
+    assert told[-1]["reason"] == "NotOnnx"
 
 
 def test_a_version_is_shown_while_it_takes_over(namespace: Namespace, model_server: Any) -> None:

@@ -294,7 +294,12 @@ def test_what_they_are_made_of_is_admitted(shared_namespace: Namespace) -> None:
 def test_every_spec_that_triton_is_asked_to_load_is_admitted(shared_namespace: Namespace) -> None:
     """tests/triton/test_pairwise.py loads them into a real server; here the API server says that they are specs."""
     items = [
-        {"apiVersion": VALID["apiVersion"], "kind": VALID["kind"], "metadata": {"name": spec["modelName"]}, "spec": spec}
+        {
+            "apiVersion": VALID["apiVersion"],
+            "kind": VALID["kind"],
+            "metadata": {"name": spec["modelName"]},
+            "spec": spec,
+        }
         for spec in pairwise_specs()
     ]
     created = shared_namespace.kubectl(
@@ -312,12 +317,24 @@ def _long_map(count: int, *, value: str) -> dict[str, str]:
 def test_the_largest_spec_is_admitted(shared_namespace: Namespace) -> None:
     """Rules have a budget when they run, too: a spec may not be refused for its length."""
     value = "v" * 63
-    expressions = [{"key": "example.com/pool", "operator": "In", "values": [f"{value[:-3]}{n:03}" for n in range(32)]} for _ in range(16)]
+    expressions = [
+        {"key": "example.com/pool", "operator": "In", "values": [f"{value[:-3]}{n:03}" for n in range(32)]}
+        for _ in range(16)
+    ]
     terms = [{"matchExpressions": expressions} for _ in range(16)]
     selector = {"matchLabels": _long_map(16, value=value), "matchExpressions": expressions}
-    near = {"topologyKey": "kubernetes.io/hostname", "labelSelector": selector, "namespaces": [f"n{n}" for n in range(16)]}
+    near = {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": selector,
+        "namespaces": [f"n{n}" for n in range(16)],
+    }
     weighted = [{"weight": 100, "podAffinityTerm": near} for _ in range(16)]
-    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": selector}
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": selector,
+    }
     source = {"uri": "https://models.example.com/" + "u" * 900, "sha256": "ab" * 32}
     numbers = list(range(2_147_483_000, 2_147_483_064))
     obj = _spec(
@@ -325,13 +342,22 @@ def test_the_largest_spec_is_admitted(shared_namespace: Namespace) -> None:
         modelName="m" * 63,
         versions=[{"version": n, "source": source} for n in numbers],
         versionPolicy={"specific": {"versions": numbers}},
-        batching={"maxBatchSize": 1024, "preferredBatchSizes": list(range(1009, 1025)), "queuePolicy": {"defaultTimeout": "600s"}},
+        batching={
+            "maxBatchSize": 1024,
+            "preferredBatchSizes": list(range(1009, 1025)),
+            "queuePolicy": {"defaultTimeout": "600s"},
+        },
         instances={"count": 32, "gpus": list(range(16))},
         serving={
             "gpu": {"count": 16},
-            "resources": {"requests": _long_map(16, value="999999999999999Ei"), "limits": _long_map(16, value="999999999999999Ei")},
+            "resources": {
+                "requests": _long_map(16, value="999999999999999Ei"),
+                "limits": _long_map(16, value="999999999999999Ei"),
+            },
             "nodeSelector": _long_map(32, value=value),
-            "tolerations": [{"key": f"k{n}", "operator": "Equal", "value": value, "effect": "NoExecute"} for n in range(32)],
+            "tolerations": [
+                {"key": f"k{n}", "operator": "Equal", "value": value, "effect": "NoExecute"} for n in range(32)
+            ],
             "affinity": {
                 "nodeAffinity": {
                     "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms},

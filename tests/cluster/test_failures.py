@@ -46,7 +46,17 @@ def _cases(server: ModelServer, tiny: tuple[str, str]) -> list[Case]:
     ]
 
 
-NAMES = ["wrong-digest", "missing-file", "truncated", "not-onnx", "other-names", "other-shape", "other-size", "not-finite", "batch-dependent"]
+NAMES = [
+    "wrong-digest",
+    "missing-file",
+    "truncated",
+    "not-onnx",
+    "other-names",
+    "other-shape",
+    "other-size",
+    "not-finite",
+    "batch-dependent",
+]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +70,9 @@ def applied(shared_namespace: Namespace, model_server: ModelServer, tiny: tuple[
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_wrong_version_is_named_and_mended_by_the_spec(name: str, applied: dict[str, Case], shared_namespace: Namespace, tiny: tuple[str, str]) -> None:
+def test_a_wrong_version_is_named_and_mended_by_the_spec(
+    name: str, applied: dict[str, Case], shared_namespace: Namespace, tiny: tuple[str, str]
+) -> None:
     case = applied[name]
     ready = shared_namespace.wait_reason(name, "Ready", case.reason)
     assert ready["status"] == "False"
@@ -71,7 +83,8 @@ def test_a_wrong_version_is_named_and_mended_by_the_spec(name: str, applied: dic
     assert (stalled is not None, reconciling is not None) == (case.is_stalled, not case.is_stalled)
     assert obj["status"]["servingVersions"] == []
     events = until(
-        lambda: [e for e in shared_namespace.events(name) if e["reason"] == case.reason] or None, f"an event {case.reason}"
+        lambda: [e for e in shared_namespace.events(name) if e["reason"] == case.reason] or None,
+        f"an event {case.reason}",
     )
     assert events[0]["type"] == "Warning"
     assert "version 1" in events[0]["message"]

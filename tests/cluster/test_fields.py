@@ -28,8 +28,12 @@ _APART = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabel
 def classes(kubectl: Kubectl) -> Iterator[str]:
     """Make a PriorityClass and a RuntimeClass, which belong to no namespace."""
     name = f"clipmodel-test-{uuid.uuid4().hex[:8]}"
-    kubectl.apply({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": 1000})
-    kubectl.apply({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": "runc"})
+    kubectl.apply(
+        {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": 1000}
+    )
+    kubectl.apply(
+        {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": "runc"}
+    )
     yield name
     kubectl("delete", f"priorityclass/{name}", f"runtimeclass/{name}", "--wait=false")
 
@@ -59,7 +63,9 @@ def _everything(classes: str) -> dict[str, Any]:
             "affinity": {
                 "nodeAffinity": {
                     "requiredDuringSchedulingIgnoredDuringExecution": {
-                        "nodeSelectorTerms": [{"matchExpressions": [_EXISTS, {**_EXISTS, "operator": "NotIn", "values": ["x"]}]}]
+                        "nodeSelectorTerms": [
+                            {"matchExpressions": [_EXISTS, {**_EXISTS, "operator": "NotIn", "values": ["x"]}]}
+                        ]
                     }
                 },
                 "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [_APART]},
@@ -69,7 +75,11 @@ def _everything(classes: str) -> dict[str, Any]:
             ],
             "podLabels": {"team": "search"},
             "podAnnotations": {"example.com/note": "seen"},
-            "probes": {"startup": {"deadline": "5m"}, "readiness": {"period": "2s"}, "liveness": {"failureThreshold": 5}},
+            "probes": {
+                "startup": {"deadline": "5m"},
+                "readiness": {"period": "2s"},
+                "liveness": {"failureThreshold": 5},
+            },
             "terminationGracePeriod": "40s",
         },
         "service": {"type": "NodePort", "annotations": {"example.com/pool": "blue"}},
@@ -91,7 +101,9 @@ def _pod(namespace: Namespace, name: str) -> Object:
     return pod
 
 
-def test_a_pod_with_every_field_runs_and_is_proven(everything: Object, shared_namespace: Namespace, classes: str) -> None:
+def test_a_pod_with_every_field_runs_and_is_proven(
+    everything: Object, shared_namespace: Namespace, classes: str
+) -> None:
     assert everything["status"]["servingVersions"] == [1]
     pod = _pod(shared_namespace, "everything")
     spec, [container] = pod["spec"], pod["spec"]["containers"]
@@ -114,7 +126,9 @@ def test_the_service_can_be_reached_as_asked(everything: Object, shared_namespac
     assert service["metadata"]["annotations"]["example.com/pool"] == "blue"
 
 
-def test_what_the_api_server_stores_counts_as_what_was_rendered(everything: Object, shared_namespace: Namespace) -> None:
+def test_what_the_api_server_stores_counts_as_what_was_rendered(
+    everything: Object, shared_namespace: Namespace
+) -> None:
     """Otherwise each pass would write it again: defaults, orders and units are the API server's own."""
     model = parse_clip_model(everything)
     deployment = shared_namespace.kubectl.get("deployment", "everything")
@@ -174,7 +188,9 @@ def test_a_claim_that_is_not_there_is_named(namespace: Namespace, tiny: tuple[st
     until(look, "status names the claim", seen=lambda: namespace.clip("hopeful").get("status"))
 
 
-def test_what_the_api_server_alone_can_judge_stalls_while_the_rest_serves(namespace: Namespace, tiny: tuple[str, str]) -> None:
+def test_what_the_api_server_alone_can_judge_stalls_while_the_rest_serves(
+    namespace: Namespace, tiny: tuple[str, str]
+) -> None:
     """A field of nodes that there is not: the schema admits any name, and the API server refuses the Deployment."""
     namespace.kubectl.apply(clip_model("picky", uri=tiny[0], sha256=tiny[1]))
     namespace.wait_ready("picky")
@@ -194,7 +210,9 @@ def test_paused_holds_everything_until_it_is_taken_back(namespace: Namespace, ti
     kubectl = namespace.kubectl
     kubectl.apply(clip_model("still", uri=tiny[0], sha256=tiny[1]))
     namespace.wait_ready("still")
-    before = {kind: _version(kubectl, kind, name) for kind, name in (("configmap", "still-config"), ("service", "still"))}
+    before = {
+        kind: _version(kubectl, kind, name) for kind, name in (("configmap", "still-config"), ("service", "still"))
+    }
     template = _template(kubectl)
     kubectl.patch("clip", "still", {"spec": {"paused": True}})
     namespace.wait_reason("still", "Paused", "Paused")
@@ -206,11 +224,17 @@ def test_paused_holds_everything_until_it_is_taken_back(namespace: Namespace, ti
     # Its status is of the edit: the operator has seen it, and let it be.
     obj = namespace.wait_ready("still")
     assert condition(obj, "Paused") is not None
-    assert {kind: _version(kubectl, kind, name) for kind, name in (("configmap", "still-config"), ("service", "still"))} == before
+    assert {
+        kind: _version(kubectl, kind, name) for kind, name in (("configmap", "still-config"), ("service", "still"))
+    } == before
     assert _template(kubectl) == template
 
     kubectl.patch("clip", "still", {"spec": {"paused": None}})
-    until(lambda: "max_queue_delay_microseconds: 1000\n" in _config(kubectl) or None, "the edit is committed", seen=lambda: _config(kubectl))
+    until(
+        lambda: "max_queue_delay_microseconds: 1000\n" in _config(kubectl) or None,
+        "the edit is committed",
+        seen=lambda: _config(kubectl),
+    )
     obj = namespace.wait_ready("still")
     assert condition(obj, "Paused") is None
     service = kubectl.get("service", "still")

@@ -116,7 +116,6 @@ def test_the_policy_says_which_serve(live: Live) -> None:
         ({"all": {}}, [1, 2, 3]),
         ({"specific": {"versions": [1]}}, [1]),
         ({"latest": {"count": 2}}, [2, 3]),
-        ({"specific": {"versions": [1, 3]}}, [1, 3]),
         ({"latest": {"count": 1}}, [3]),
     ]
     for policy, expected in steps:

@@ -52,7 +52,9 @@ def embedder(request: pytest.FixtureRequest, served: Namespace) -> Iterator[Embe
 
 
 @pytest.mark.parametrize("batch", [1, 4, 7, 32])
-def test_served_embeddings_are_those_of_onnx_runtime(embedder: Embedder, session: onnxruntime.InferenceSession, batch: int) -> None:
+def test_served_embeddings_are_those_of_onnx_runtime(
+    embedder: Embedder, session: onnxruntime.InferenceSession, batch: int
+) -> None:
     images = np.random.default_rng(batch).random((batch, 3, 224, 224), dtype=np.float32)
     embeddings = embedder.embed(images)
     direct = session.run(["embedding"], {"image": images})[0]
@@ -124,11 +126,13 @@ def test_model_control_is_closed_to_clients(served: Namespace) -> None:
 
     cluster = Cluster(kubeconfig=Path(served.kubectl.kubeconfig), context=None, namespace=served.name)
     with port_forward(cluster, service="openclip-vit-b32", port=8000) as address:
-        request = urllib.request.Request(f"http://{address}/v2/repository/models/openclip_vit_b32/unload", data=b"{}", method="POST")  # noqa: S310
+        request = urllib.request.Request(
+            f"http://{address}/v2/repository/models/openclip_vit_b32/unload", data=b"{}", method="POST"
+        )
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=30)  # noqa: S310
         assert refused.value.code == 403
-        with urllib.request.urlopen(f"http://{address}/v2/models/openclip_vit_b32/ready", timeout=30) as ready:  # noqa: S310
+        with urllib.request.urlopen(f"http://{address}/v2/models/openclip_vit_b32/ready", timeout=30) as ready:
             assert ready.status == 200
 
 

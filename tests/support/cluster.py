@@ -67,7 +67,9 @@ class Kubectl:
         self("patch", kind, name, f"--type={how}", "-p", json.dumps(patch), *extra)
 
 
-def until(look: Callable[[], T | None], what: str, *, deadline_s: float = DEADLINE_S, seen: Callable[[], object] = str) -> T:
+def until(
+    look: Callable[[], T | None], what: str, *, deadline_s: float = DEADLINE_S, seen: Callable[[], object] = str
+) -> T:
     """Look again and again until there is something; fail with what was seen last when the deadline has passed."""
     end = time.monotonic() + deadline_s
     while True:
@@ -125,9 +127,15 @@ class Namespace:
         def look() -> Object | None:
             obj = self.clip(name)
             ready = condition(obj, "Ready")
-            return obj if is_settled(obj) and ready and ready["status"] == "True" and not condition(obj, "Reconciling") else None
+            return (
+                obj
+                if is_settled(obj) and ready and ready["status"] == "True" and not condition(obj, "Reconciling")
+                else None
+            )
 
-        return until(look, f"ClipModel {name} is Ready", deadline_s=deadline_s, seen=lambda: self.clip(name).get("status"))
+        return until(
+            look, f"ClipModel {name} is Ready", deadline_s=deadline_s, seen=lambda: self.clip(name).get("status")
+        )
 
     def wait_reason(self, name: str, kind: str, reason: str, *, deadline_s: float = DEADLINE_S) -> Mapping[str, Any]:
         def look() -> Mapping[str, Any] | None:
@@ -135,10 +143,16 @@ class Namespace:
             found = condition(obj, kind)
             return found if is_settled(obj) and found and found["reason"] == reason else None
 
-        return until(look, f"{kind} of {name} is {reason}", deadline_s=deadline_s, seen=lambda: self.clip(name).get("status"))
+        return until(
+            look, f"{kind} of {name} is {reason}", deadline_s=deadline_s, seen=lambda: self.clip(name).get("status")
+        )
 
     def events(self, name: str) -> list[Object]:
-        return [e for e in self.kubectl.list("events") if e["involvedObject"].get("name") == name and e["involvedObject"]["kind"] == "ClipModel"]
+        return [
+            e
+            for e in self.kubectl.list("events")
+            if e["involvedObject"].get("name") == name and e["involvedObject"]["kind"] == "ClipModel"
+        ]
 
     def server_pods(self, name: str) -> list[Object]:
         return self.kubectl.list("pods", selector=f"clipmodel.dev/model={name},app.kubernetes.io/component=server")
@@ -187,7 +201,15 @@ class OperatorPod:
 
     def kill(self) -> None:
         """End it as a lost node would: no grace, no goodbye."""
-        self.kubectl("delete", "pods", "--selector", f"app.kubernetes.io/name={OPERATOR}", "--grace-period=0", "--force", "--wait=false")
+        self.kubectl(
+            "delete",
+            "pods",
+            "--selector",
+            f"app.kubernetes.io/name={OPERATOR}",
+            "--grace-period=0",
+            "--force",
+            "--wait=false",
+        )
 
     def _pods(self) -> Sequence[str]:
         return self.kubectl("get", "pods", "--selector", f"app.kubernetes.io/name={OPERATOR}", "-o", "name").split()

@@ -12,7 +12,7 @@ from support.cluster import Kubectl, Object
 NAMESPACE = "clipmodel-test-fixtures"
 
 # An honest Content-Length and a body that ends before it: what a dying proxy or a full disk behind it gives.
-_TRUNCATING = '''
+_TRUNCATING = """
 import http.server
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -22,12 +22,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"x" * 1000)
         self.close_connection = True
 http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
-'''
+"""
 
 
 def _restricted(container: Object) -> Object:
     return {
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "runAsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 1000,
+            "runAsGroup": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
         "terminationGracePeriodSeconds": 0,
         "containers": [
             container
@@ -51,7 +56,12 @@ def _server(name: str, container: Object) -> list[Object]:
                 "template": {"metadata": {"labels": labels}, "spec": _restricted(container)},
             },
         },
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"selector": labels, "ports": [{"port": 8080}]}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name},
+            "spec": {"selector": labels, "ports": [{"port": 8080}]},
+        },
     ]
 
 
@@ -85,7 +95,13 @@ class ModelServer:
 
 def start_model_server(kubectl: Kubectl, *, image: str, python_image: str) -> ModelServer:
     """Start both servers in a namespace of their own, and wait until they answer."""
-    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}})
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+        }
+    )
     fixtures = kubectl.within(NAMESPACE)
     servers = [
         *_server("model-server", {"name": "nginx", "image": image}),
@@ -95,7 +111,7 @@ def start_model_server(kubectl: Kubectl, *, image: str, python_image: str) -> Mo
         fixtures.apply(obj)
     for name in ("model-server", "truncating"):
         fixtures("rollout", "status", f"deployment/{name}", "--timeout=120s")
-    pods = fixtures("get", "pods", "--selector", "app=model-server", "--field-selector", "status.phase=Running", "-o", "name").split()
+    pods = fixtures(
+        "get", "pods", "--selector", "app=model-server", "--field-selector", "status.phase=Running", "-o", "name"
+    ).split()
     return ModelServer(fixtures, pods[0].removeprefix("pod/"))
-
-

@@ -152,7 +152,9 @@ def build_tiny_onnx(
         outputs,
         initializer=constants,
     )
-    model = helper.make_model(graph, opset_imports=domains, ir_version=IR_VERSION, producer_name="clipmodel-tests", doc_string=note)
+    model = helper.make_model(
+        graph, opset_imports=domains, ir_version=IR_VERSION, producer_name="clipmodel-tests", doc_string=note
+    )
     helper.set_model_props(model, {"clipmodel.weights": f"tiny seed={seed}"})
     onnx.checker.check_model(model)
     serialized: bytes = model.SerializeToString(deterministic=True)

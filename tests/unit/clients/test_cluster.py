@@ -59,7 +59,8 @@ LONG = (
 
 
 @pytest.mark.parametrize(
-    ("field", "shown"), [("spec.ports[0].port", "spec.ports[0].port"), (LONG, "….nodeSelectorTerms[0].matchFields[0].key")]
+    ("field", "shown"),
+    [("spec.ports[0].port", "spec.ports[0].port"), (LONG, "….nodeSelectorTerms[0].matchFields[0].key")],
 )
 async def test_a_refused_field_is_named_before_there_is_no_room_left(
     server: FakeServer, cluster: Cluster, field: str, shown: str
