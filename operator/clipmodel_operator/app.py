@@ -78,6 +78,9 @@ class Operator:
                 else:
                     delay = again.delay_s if again.delay_s is not None else self._backoff.next_delay_s(key)
                     self.queue.add_after(key, delay)
+            except Exception:  # a bug of ours with one ClipModel must not end the work on all others
+                logger.exception("%s: a bug in the operator; trying again", key)
+                self.queue.add_after(key, self._backoff.next_delay_s(key))
             finally:
                 self.queue.done(key)
 

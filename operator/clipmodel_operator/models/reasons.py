@@ -12,6 +12,8 @@ AVAILABLE = "Available"
 #: Only while spec.paused is true; its reason has the same name.
 PAUSED = "Paused"
 
+CONDITION_TYPES = frozenset({READY, RECONCILING, STALLED, SYNCED, VERIFIED, AVAILABLE, PAUSED})
+
 # Ready, Available, Verified, Synced when all is well.
 SERVING = "Serving"
 VERSION_SYNCED = "VersionSynced"

@@ -73,5 +73,7 @@ class ModelView:
     pods: tuple[PodState, ...] = field(default=())
     pending: int = 0
     """Ready pods that do not run the target yet."""
+    is_rolling: bool = False
+    """The Deployment still has pods of an earlier template: another image, say, or other resources."""
     config_failure: RolloutFailure | None = None
     blocked: Blocked | None = None

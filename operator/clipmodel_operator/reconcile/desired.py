@@ -200,7 +200,10 @@ def plan_desired(
     serving = wanted if is_committable else versions.before.versions
     committed = Committed(serving, versions.records, versions.spaces) if serving else Committed()
     is_still = config_failure is not None or not wanted or is_paused
-    pending = () if is_still else tuple(v for v in ready if not runs(model, v, wanted))
+    behind = [v for v in ready if not runs(model, v, wanted)]
+    if wanted == versions.before.versions:
+        behind += [v for v in views if not is_ready(v.pod) and _started_too_early(model, v, wanted)]
+    pending = () if is_still else tuple(behind)
     claim = render_claim(model)
     applied = [claim] if claim is not None else []
     secret = None
@@ -226,6 +229,14 @@ def plan_desired(
         committed=committed,
         pending=pending,
     )
+
+
+def _started_too_early(model: ClipModel, view: PodView, committed: Sequence[int]) -> bool:
+    """Tell whether a starting pod read its config before the last commit. Its probe reads the proofs of today's versions, and would wait in vain."""
+    if view.loaded is None or is_ending(view.pod):
+        return False
+    config = render_config(model, versions=committed, profile=Profile(view.profile))
+    return view.loaded.config_id != config_id(config)
 
 
 def _may_skip_proof(model: ClipModel, before: Committed, views: Sequence[PodView]) -> bool:

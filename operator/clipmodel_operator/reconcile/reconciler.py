@@ -204,7 +204,12 @@ class Reconciler:
         now = self._clock.now()
         failures = self._known_failures(state.model) if state.model else {}
         view = view_of(
-            state.model, state.desired, state.views, config_failure=failures.get(None), blocked=state.blocked
+            state.model,
+            state.desired,
+            state.views,
+            config_failure=failures.get(None),
+            blocked=state.blocked,
+            deployment=state.observed.deployment,
         )
         status = assess_status(subject_of(obj, state.model), view, now=now)
         try:

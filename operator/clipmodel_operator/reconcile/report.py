@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from clipmodel_operator.assessment.events import Event, plan_events
-from clipmodel_operator.models import names
+from clipmodel_operator.models import names, reasons
 from clipmodel_operator.models.api import ClipModelStatus
 from clipmodel_operator.models.clipmodel import ClipModel, parse_status
 from clipmodel_operator.models.resources import CLIP_MODELS, EVENTS, Resource
@@ -49,7 +49,7 @@ async def write_status(
 ) -> dict[str, Any] | None:
     """Write the status if it differs from what the object has, then tell the events. Gives the object as written; None where nothing was."""
     content = dump_status(status)
-    if content == (obj.get("status") or {}):
+    if content == _ours(obj.get("status") or {}):
         return None
     metadata = obj["metadata"]
     manifest = {
@@ -62,6 +62,12 @@ async def write_status(
     for event in plan_events(parse_status(obj), status):
         await store.create_object(EVENTS, metadata["namespace"], render_event(obj, event, now=now))
     return written
+
+
+def _ours(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out conditions of others: server-side apply keeps them whatever we write, so they are no difference."""
+    conditions = [c for c in status.get("conditions") or () if c.get("type") in reasons.CONDITION_TYPES]
+    return {**status, **({"conditions": conditions} if "conditions" in status else {})}
 
 
 def render_event(obj: Mapping[str, Any], event: Event, *, now: datetime) -> dict[str, Any]:

@@ -110,12 +110,19 @@ async def test_backoff_grows_and_a_success_ends_it() -> None:
     assert operator._backoff.next_delay_s(KEY) == 0.001
 
 
-async def test_a_pass_that_breaks_does_not_hold_its_key() -> None:
-    operator, reconciler = build()
-    reconciler.reconcile = None  # type: ignore[method-assign, assignment]  # a bug
+async def test_a_pass_that_breaks_is_tried_again_and_ends_nothing() -> None:
+    operator, reconciler = build(None)
+    whole, broken = reconciler.reconcile, [TypeError("a bug")]
+
+    async def reconcile(key: Key) -> Again | None:
+        if broken:
+            raise broken.pop()
+        return await whole(key)
+
+    reconciler.reconcile = reconcile  # type: ignore[method-assign]  # the first pass ends in a bug
     operator.queue.add(KEY)
-    with pytest.raises(TypeError):
-        await operator.work()
+    await work_off(operator)
+    assert reconciler.keys == [KEY]
     assert operator.queue.is_idle
 
 
