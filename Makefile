@@ -73,8 +73,9 @@ golden: setup ## write the golden files again: read the diff
 
 ##@ What is generated
 crds: setup ## crds/ out of the models
+	@mkdir -p build $(dir $(CRD))
 	$(RUN)clipmodel crd >build/crd.yaml
-	@mkdir -p $(dir $(CRD)) && mv build/crd.yaml $(CRD)
+	@mv build/crd.yaml $(CRD)
 
 lock: setup ## requirements/*.txt out of pyproject.toml (ARGS="--upgrade")
 	UV=$(CURDIR)/.venv/bin/uv requirements/lock.sh $(ARGS)
@@ -108,7 +109,6 @@ clean: ## remove .venv, build/ and the tools' caches (clusters: cluster-down; wh
 
 ##@ Benchmarks (docs/benchmarks.md; each brings up the kind cluster clipmodel-bench)
 .PHONY: bench-apply bench-live bench-scale bench-down
-N := 200
 
 bench-apply: setup ## from an applied ClipModel to the first right embedding, beside the same by hand (ARGS="--tiny --runs 3")
 	@$(RUN)python -m bench apply $(ARGS)
@@ -117,7 +117,7 @@ bench-live: setup ## from an edit to its effect on all pods, beside the load API
 	@$(RUN)python -m bench live $(ARGS)
 
 bench-scale: setup ## N=200 ClipModels on a real API server with simulated pods, beside the bare writes (ARGS="--runs 3")
-	@$(RUN)python -m bench scale --number $(N) $(ARGS)
+	@$(RUN)python -m bench scale --number $(or $(N),200) $(ARGS)
 
 bench-down: ## delete the cluster of the benchmarks
 	@tests/kind/down.sh clipmodel-bench

@@ -225,6 +225,11 @@ def render(operator: Sequence[dict[str, float]], hand: Sequence[dict[str, float]
     return "\n\n".join(parts)
 
 
+def _save(options: Options, operator: Sequence[dict[str, float]], hand: Sequence[dict[str, float]]) -> None:
+    name = "apply-tiny" if options.tiny else "apply"
+    ground.save(name, {"machine": ground.describe_machine(), "operator": operator, "hand": hand})
+
+
 async def run(narrator: Narrator, options: Options, base: Ground, sources: Sources) -> str:
     """Measure, and give the report."""
     operator: list[dict[str, float]] = []
@@ -239,9 +244,6 @@ async def run(narrator: Narrator, options: Options, base: Ground, sources: Sourc
                 narrator.detail(f"operator: {operator[-1][FIRST_ANSWER]:.2f} s to the first right answer")
                 hand.append(await bench.by_hand(f"bench-hand-{i}"))
                 narrator.detail(f"by hand:  {hand[-1][FIRST_ANSWER]:.2f} s")
+                _save(options, operator, hand)  # after each run: an interrupted measurement keeps what it has
     resident, highest = ground.operator_memory_mib(base)
-    ground.save(
-        "apply-tiny" if options.tiny else "apply",
-        {"machine": ground.describe_machine(), "operator": operator, "hand": hand, "rssMiB": resident},
-    )
     return f"{render(operator, hand)}\noperator's memory: VmRSS {resident:.0f} MiB, highest {highest:.0f} MiB (aim: at most 120)"

@@ -18,7 +18,7 @@ _WANTED = (
 def start(narrator: Narrator, name: str) -> Kubectl:
     """Make or find the cluster."""
     with narrator.step(f"cluster {name}"):
-        output = command.run_with_lines([str(settings.KIND_SCRIPTS / "up.sh"), name], tell=narrator.detail)
+        output = command.run_with_lines([str(settings.KIND_SCRIPTS / "up.sh"), "--export", name], tell=narrator.detail)
     lines = output.split()
     if not lines:
         raise DemoError("tests/kind/up.sh named no kubeconfig.", advice=f"Run it by hand: tests/kind/up.sh {name}")

@@ -40,6 +40,7 @@ def export(narrator: Narrator, *, random_weights: bool) -> Model:
     narrator.detail(f"sha256 {model.sha256}, {settings.MODEL.stat().st_size / 1e6:.0f} MB")
     if model.random_weights:
         narrator.say(RANDOM_WEIGHTS_NOTE, style="yellow")
+        narrator.detail(f"to try the pretrained weights again: rm {settings.relative(settings.MODEL)}, then make demo")
     return model
 
 

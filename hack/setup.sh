@@ -44,7 +44,7 @@ find_python() {
   return 1
 }
 
-if [ ! -x $venv/bin/python ] || ! fits $venv/bin/python; then
+if [ ! -x $venv/bin/python ] || ! fits $venv/bin/python || ! $venv/bin/python -m pip --version >/dev/null 2>&1; then
   rm -rf $venv
   python=$(find_python) || { apt_install python3 python3-venv && python=$(find_python); } ||
     die "Python 3.11 or newer is missing. Debian and Ubuntu: sudo apt-get install python3 python3-venv; or name one: make setup PYTHON=/path/to/python3"

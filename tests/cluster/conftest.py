@@ -54,7 +54,7 @@ def operator(kubectl: Kubectl) -> OperatorPod:
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": ["../../manifests/cluster-wide"],
-        "images": [{"name": "ghcr.io/clipmodel/clipmodel-operator", "newName": image, "newTag": tag}],
+        "images": [{"name": "clipmodel-operator", "newName": image, "newTag": tag}],
         "patches": [{"patch": json.dumps(patch)}],
     }
     (overlay / "kustomization.yaml").write_text(json.dumps(kustomization))

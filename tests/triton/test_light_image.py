@@ -42,6 +42,9 @@ parameters {{ key: "intra_op_thread_count" value: {{ string_value: "1" }} }}
 EMBEDDING = '{ name: "embedding" data_type: TYPE_FP32 dims: [ 512 ] }'
 GRID = '{ name: "grid" data_type: TYPE_FP32 dims: [ 48 ] }'
 
+#: What the sample renders; tests/golden holds the two together.
+CHECKED_IN = Path(__file__).parents[2] / "model_repository" / "openclip_vit_b32" / "config.pbtxt"
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -147,7 +150,9 @@ def server(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         "pair": repository.add("pair", image_size=64, outputs=f"{EMBEDDING}, {GRID}", extra_output="grid", seed=3),
         # Runs batches of two and nothing else.
         "two": repository.add_unproven("two", image_size=32, batch=2),
+        CHECKED_IN.parent.name: repository.add(CHECKED_IN.parent.name, image_size=224, seed=5),
     }
+    (repository.root / CHECKED_IN.parent.name / "configs" / "cpu.pbtxt").write_text(CHECKED_IN.read_text())
     mounts = repository.mounts(models)
     loads = [f"--load-model={name}" for name in models]
     arguments = [
@@ -175,6 +180,16 @@ def run_directly(path: Path, images: Floats, outputs: tuple[str, ...] = ("embedd
 
 def pictures(batch: int, size: int, seed: int = 7) -> Floats:
     return np.random.default_rng(seed).random((batch, 3, size, size), dtype=np.float32)
+
+
+def test_the_checked_in_config_is_loaded_as_it_stands(server: Server) -> None:
+    """Under --disable-auto-complete-config: nothing in it is left for the server to fill in."""
+    name = CHECKED_IN.parent.name
+    images = pictures(4, 224)
+    [served] = server.infer(name, images)
+    [direct] = run_directly(server.models[name], images)
+    assert served.shape == (4, 512)
+    assert float(np.abs(served - direct).max()) <= 1e-5
 
 
 @pytest.mark.parametrize("batch", [1, 4, 7, 32])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: The production image (design.md: releases before 26.07 have known CVEs).
+#: The production image: releases before 26.07 have known CVEs.
 DEFAULT_TRITON_IMAGE = "nvcr.io/nvidia/tritonserver:26.09-py3"
-DEFAULT_SYNC_IMAGE = "ghcr.io/clipmodel/clipmodel-sync:0.1.0"
+#: The name without a registry: nobody publishes it for you (docs/operations.md, Images).
+DEFAULT_SYNC_IMAGE = "clipmodel-sync:0.1.0"
 
 
 @dataclass(frozen=True, slots=True)
