@@ -148,6 +148,8 @@ def operator(
             "say which namespaces to serve: --namespace NAME (repeated for several), or --all-namespaces"
         )
     _configure_logging(log_level)
+    if kubeconfig is not None:
+        os.environ["KUBECONFIG"] = str(kubeconfig)  # kopf's watches find theirs there
     options = OperatorOptions(
         operator_namespace=operator_namespace,
         namespaces=() if all_namespaces else tuple(namespace or ()),

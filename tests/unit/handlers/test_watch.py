@@ -84,6 +84,6 @@ def test_secrets_are_not_watched() -> None:
 
 
 def test_no_object_is_copied_to_look_for_differences() -> None:
-    """kopf does so for each event, and it was two fifths of the operator's processor time."""
+    """kopf does so for each event, and it was a quarter of the operator's processor time."""
     body = kopf.Body({"metadata": {"labels": {"a": "b"}}, "spec": {"x": [1]}})
     assert watch_settings().persistence.diffbase_storage.build(body=body) == {}
