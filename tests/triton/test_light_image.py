@@ -22,7 +22,7 @@ from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 
 from clipmodel_sync import cli
-from support.containers import docker, wait_for_line
+from support.containers import docker, wait_for_line, wait_live
 from support.tiny_onnx import TinyOptions, write_tiny_onnx
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(180)]
@@ -165,6 +165,7 @@ def server(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     try:
         wait_for_line(container, "Started HTTPService")
         port = docker("port", container, "8000/tcp").split()[0].rpartition(":")[2]
+        wait_live(f"127.0.0.1:{port}")
         yield Server(f"127.0.0.1:{port}", models, lambda: docker("logs", container))
     finally:
         docker("rm", "--force", "--volumes", container)

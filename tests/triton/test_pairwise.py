@@ -31,7 +31,7 @@ from clipmodel_operator.models.api import SERVED_PROFILES, Profile
 from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.rendering.config_pbtxt import render_config, render_config_pbtxt
 from support.builders import build_model
-from support.containers import docker, wait_for_line
+from support.containers import docker, wait_for_line, wait_live
 from support.specs import pairwise_specs
 from support.tiny_onnx import write_tiny_onnx
 
@@ -179,6 +179,7 @@ def server(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     try:
         wait_for_line(container, "Started HTTPService")
         port = docker("port", container, "8000/tcp").split()[0].rpartition(":")[2]
+        wait_live(f"127.0.0.1:{port}")
         yield Server(f"127.0.0.1:{port}", weights)
     finally:
         docker("rm", "--force", "--volumes", container)

@@ -226,17 +226,26 @@ async def test_a_terminal_is_drawn_in_place(make_reads: Any, terminal: Console) 
 
 
 _PROGRAM = """
-import asyncio, os, signal, sys
+import asyncio, io, os, signal, sys
 from rich.console import Console
 from clipmodel_operator.inspection.follow import Question, follow_status
 from support.simulation import Simulation
 from unit.inspection.conftest import FakeReads
+class Out(io.StringIO):
+    told = False
+    def write(self, text):
+        sys.stdout.write(text)
+        # Once something was seen: on a busy machine no number of seconds says when that is.
+        if "Ready" in text and not self.told:
+            self.told = True
+            asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
+        return len(text)
 async def main():
     simulation = Simulation()
     simulation.create()
     await simulation.settle()
-    asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), signal.SIGINT)
-    return await follow_status(FakeReads(simulation.cluster), Question("demo", "clip"), Console(), until_settled=False, timeout_s=30)
+    question = Question("demo", "clip")
+    return await follow_status(FakeReads(simulation.cluster), question, Console(file=Out()), until_settled=False, timeout_s=30)
 sys.exit(asyncio.run(main()))
 """
 
