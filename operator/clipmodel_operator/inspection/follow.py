@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import io
 import json
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -168,10 +170,12 @@ class Follower:
     clock: Callable[[], datetime]
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     seen: tuple[Overview, ...] | None = None
+    is_ended: bool = False
+    """Somebody asked for the end: a cancellation can get lost in what a look awaits."""
 
     async def follow(self, *, until_settled: bool) -> None:
         """Follow until everything is settled, or for ever. A cluster that answered once may be away for a while."""
-        while True:
+        while not self.is_ended:
             trouble = None
             try:
                 self.seen = await look(self.gatherer, self.question, now=self.clock())
@@ -188,7 +192,8 @@ class Follower:
             self.sink.show(self.seen or (), trouble)
             if until_settled and trouble is None and all(o.is_settled for o in self.seen or ()):
                 return
-            await self.sleep(_LOOK_EVERY_S)
+            if not self.is_ended:
+                await self.sleep(_LOOK_EVERY_S)
 
 
 def _now() -> datetime:
@@ -206,6 +211,20 @@ def _local_now() -> datetime:
     return datetime.now().astimezone()
 
 
+def _end_on_interrupt(follower: Follower) -> None:
+    """Let Ctrl-C end the following: at once by a cancellation, and where that gets lost, after the look that is under way."""
+    task = asyncio.current_task()
+
+    def end() -> None:
+        follower.is_ended = True
+        if task is not None:
+            task.cancel()
+
+    # Not in another thread than the main one, and not on every system.
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, end)
+
+
 async def follow_status(
     reads: Reads, question: Question, console: Console, *, until_settled: bool, timeout_s: float | None
 ) -> StatusCode:
@@ -217,6 +236,7 @@ async def follow_status(
 
     async def run(sink: Sink) -> StatusCode:
         follower = Follower(Gatherer(reads), question, sink, _now)
+        _end_on_interrupt(follower)
         try:
             async with asyncio.timeout(timeout_s):
                 await follower.follow(until_settled=until_settled)
