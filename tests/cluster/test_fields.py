@@ -113,7 +113,8 @@ def test_a_pod_with_every_field_runs_and_is_proven(
     assert (spec["priorityClassName"], spec["priority"], spec["runtimeClassName"]) == (classes, 1000, classes)
     assert spec["terminationGracePeriodSeconds"] == 40
     assert "--exit-timeout-secs=10" in container["args"]
-    assert container["startupProbe"]["failureThreshold"] == 60
+    startup = container["startupProbe"]
+    assert startup["failureThreshold"] * startup["periodSeconds"] == 300
     assert container["readinessProbe"]["periodSeconds"] == 2
     assert container["livenessProbe"]["failureThreshold"] == 5
     assert spec["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"] == names.selector_labels("everything")
