@@ -15,7 +15,7 @@ import pytest
 from clipmodel_operator.clients.cluster import Cluster
 from clipmodel_operator.models.errors import RetryError
 from support.builders import TWO, build_spec
-from support.fake_cluster import Object
+from support.server_side_apply import Object
 from support.simulation import KEY, Killed, Simulation
 
 #: More of them: CLIPMODEL_TEST_SEEDS=500 pytest tests/sequence. A failure names its seed in the test's name.
@@ -157,7 +157,7 @@ async def test_watch_events_that_are_lost_are_made_up_for_by_a_sweep(seed: int) 
                 simulation.deliver_all()
                 if len(simulation.queue):
                     await simulation.work()
-                elif steps := simulation.machines.steps():
+                elif steps := simulation.controllers.steps():
                     simulation._step(rng.choice(steps))
                 else:
                     break

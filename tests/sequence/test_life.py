@@ -6,7 +6,7 @@ import pytest
 
 from clipmodel_operator.models import names
 from support.builders import NAME, SHA_1, SHA_2, TWO, URI_1, URI_2, VECTORS_1, build_spec, build_version
-from support.fake_cluster import Upload
+from support.fake_triton import Upload
 from support.simulation import KEY, Simulation
 
 FIRST = """\
@@ -88,7 +88,7 @@ async def test_a_spec_that_cannot_be_read_stalls_and_is_healed_by_a_better_one()
 
 async def test_a_source_that_is_away_for_a_while_is_tried_again() -> None:
     simulation = Simulation()
-    simulation.machines.uploads[URI_1].failure = ("Retry", "SourceUnavailable")
+    simulation.kubelet.uploads[URI_1].failure = ("Retry", "SourceUnavailable")
     simulation.create()
     await simulation.settle()
     assert simulation.says("Ready") == ("False", "SourceUnavailable")
@@ -100,7 +100,7 @@ async def test_a_source_that_is_away_for_a_while_is_tried_again() -> None:
     simulation.advance(60)
     await simulation.settle()
     assert simulation.cluster.all("Job")[0]["metadata"]["uid"] == job, "not before five minutes"
-    simulation.machines.uploads[URI_1].failure = None
+    simulation.kubelet.uploads[URI_1].failure = None
     await simulation.settle_waiting(seconds=600)
     simulation.assert_ready()
     await simulation.assert_converged()
@@ -108,7 +108,7 @@ async def test_a_source_that_is_away_for_a_while_is_tried_again() -> None:
 
 async def test_a_source_that_stays_away_is_asked_every_five_minutes_and_no_more() -> None:
     simulation = Simulation()
-    simulation.machines.uploads[URI_1].failure = ("Retry", "SourceUnavailable")
+    simulation.kubelet.uploads[URI_1].failure = ("Retry", "SourceUnavailable")
     simulation.create()
     await simulation.settle_waiting(seconds=3600)
     made = sum(w.startswith("create Job") for w in simulation.cluster.writes)
@@ -117,7 +117,7 @@ async def test_a_source_that_stays_away_is_asked_every_five_minutes_and_no_more(
 
 async def test_a_report_that_is_lost_is_read_again_from_the_volume() -> None:
     simulation = Simulation()
-    simulation.machines.loses_reports = True
+    simulation.kubelet.loses_reports = True
     simulation.create()
     for _ in range(400):
         simulation.deliver_all()
@@ -130,8 +130,8 @@ async def test_a_report_that_is_lost_is_read_again_from_the_volume() -> None:
         ):
             break
         else:
-            simulation._step(simulation.machines.steps()[0])
-    simulation.machines.loses_reports = False
+            simulation._step(simulation.controllers.steps()[0])
+    simulation.kubelet.loses_reports = False
     await simulation.settle()
     simulation.assert_ready()
     assert any(w.startswith("delete Job") for w in simulation.cluster.writes)
@@ -139,15 +139,15 @@ async def test_a_report_that_is_lost_is_read_again_from_the_volume() -> None:
 
 async def test_version_1_serves_until_version_2_is_synced() -> None:
     simulation = await ready()
-    simulation.machines.uploads[URI_2].failure = ("Retry", "SourceUnavailable")
+    simulation.kubelet.uploads[URI_2].failure = ("Retry", "SourceUnavailable")
     simulation.update(build_spec(TWO))
     await simulation.settle()
-    assert simulation.machines.can_embed(1)
+    assert simulation.can_embed(1)
     assert simulation.status["servingVersions"] == [1]
     assert simulation.says("Ready") == ("False", "SourceUnavailable")
     assert simulation.says("Available") == ("True", "PodsReady")
     assert "Meanwhile version 1 serves." in simulation.condition("Ready")["message"]  # type: ignore[index]  # it is there
-    simulation.machines.uploads[URI_2].failure = None
+    simulation.kubelet.uploads[URI_2].failure = None
     await simulation.settle_waiting(seconds=600)
     simulation.assert_ready(2)
     assert [v["version"] for v in simulation.status["versions"]] == [2]
@@ -173,7 +173,7 @@ async def test_other_bytes_under_a_version_that_is_on_the_volume_are_refused() -
     simulation.update(build_spec(build_version(uri=URI_2, sha256=SHA_2)))
     await simulation.settle()
     assert simulation.says("Stalled") == ("True", "VersionImmutable")
-    assert simulation.machines.can_embed(1)
+    assert simulation.can_embed(1)
 
 
 async def test_a_rolling_update_keeps_all_pods_but_one_ready() -> None:
@@ -187,11 +187,11 @@ async def test_a_rolling_update_keeps_all_pods_but_one_ready() -> None:
         simulation.deliver_all()
         if len(simulation.queue):
             await simulation.work()
-        elif steps := simulation.machines.steps():
+        elif steps := simulation.controllers.steps():
             simulation._step(steps[0])
         else:
             break
-        fewest = min(fewest, len(simulation.machines.ready_servers()))
+        fewest = min(fewest, len(simulation.ready_servers()))
     simulation.assert_ready()
     assert fewest == 2
     assert all(p["spec"]["containers"][0]["image"].endswith("triton:2") for p in simulation.pods())
@@ -200,13 +200,13 @@ async def test_a_rolling_update_keeps_all_pods_but_one_ready() -> None:
 
 async def test_wrong_embeddings_stall_and_right_ones_heal() -> None:
     simulation = Simulation()
-    simulation.machines.serves_wrong = True
+    simulation.triton.serves_wrong = True
     simulation.create()
     await simulation.settle()
     assert simulation.says("Stalled") == ("True", "GoldenCheckFailed")
     assert simulation.says("Verified") == ("False", "GoldenCheckFailed")
     assert simulation.status["servingVersions"] == []
-    simulation.machines.serves_wrong = False
+    simulation.triton.serves_wrong = False
     await simulation.settle_waiting(seconds=60)
     simulation.assert_ready()
 
@@ -214,7 +214,7 @@ async def test_wrong_embeddings_stall_and_right_ones_heal() -> None:
 async def test_a_container_that_restarted_is_asked_again() -> None:
     simulation = await ready()
     pod = simulation.pods()[0]
-    simulation.machines.serves_wrong = True
+    simulation.triton.serves_wrong = True
     simulation.queue.add(KEY)
     await simulation.settle()
     assert simulation.says("Ready") == ("True", "Serving"), "one proof holds for one run of a pod"
@@ -225,11 +225,11 @@ async def test_a_container_that_restarted_is_asked_again() -> None:
 
 async def test_a_pod_that_is_asked_once_is_not_asked_again() -> None:
     simulation = await ready()
-    asked = simulation.machines.asked
+    asked = simulation.triton.asked
     for _ in range(5):
         simulation.queue.add(KEY)
         await simulation.settle()
-    assert simulation.machines.asked == asked
+    assert simulation.triton.asked == asked
 
 
 async def test_scaled_to_zero_and_back() -> None:
@@ -355,7 +355,7 @@ async def test_the_whole_volume_lost_with_the_claim_is_fetched_again() -> None:
     simulation = await ready()
     simulation.cluster.remove(found(simulation, "ClipModel"))
     simulation.cluster.remove(found(simulation, "PersistentVolumeClaim"))
-    simulation.machines.volumes.clear()
+    simulation.kubelet.volumes.clear()
     simulation.create()
     await simulation.settle()
     simulation.assert_ready()
@@ -424,7 +424,7 @@ async def test_a_retained_volume_is_found_again() -> None:
     simulation = await ready()
     simulation.cluster.remove(simulation.clip)
     await simulation.settle()
-    simulation.machines.uploads.clear()  # the source is gone by now
+    simulation.kubelet.uploads.clear()  # the source is gone by now
     simulation.create()
     await simulation.settle()
     simulation.assert_ready()
@@ -435,9 +435,9 @@ async def test_while_the_operator_is_down_a_new_pod_comes_up_proven() -> None:
     simulation = await ready()
     before = len(simulation.cluster.writes)
     simulation.cluster.remove(simulation.pods()[0])
-    while steps := simulation.machines.steps():
+    while steps := simulation.controllers.steps():
         simulation._step(steps[0])
-    assert simulation.machines.can_embed(1)
+    assert simulation.can_embed(1)
     assert simulation.cluster.writes[before:] == []
     await simulation.restart_operator()
     await simulation.settle()
@@ -446,7 +446,7 @@ async def test_while_the_operator_is_down_a_new_pod_comes_up_proven() -> None:
 
 async def test_two_models_of_the_same_bytes_do_not_meet() -> None:
     simulation = await ready()
-    simulation.machines.uploads["pvc://models/one.onnx"] = Upload(SHA_1, VECTORS_1)
+    simulation.kubelet.uploads["pvc://models/one.onnx"] = Upload(SHA_1, VECTORS_1)
     simulation.cluster.add({
         "apiVersion": "clipmodel.dev/v1alpha1",
         "kind": "ClipModel",

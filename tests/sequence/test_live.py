@@ -85,7 +85,7 @@ async def test_batching_takes_effect_in_running_servers() -> None:
     await simulation.settle()
     simulation.assert_ready(1)
     assert runs_of(simulation) == before
-    for server in simulation.machines.ready_servers():
+    for server in simulation.ready_servers():
         assert server.configs["clip"]["dynamic_batching"]["max_queue_delay_microseconds"] == 50_000
     assert loads(simulation) == ["load clip [1]"] * 2, "version 1 is proven already"
     config_map = simulation.cluster.find("ConfigMap")
@@ -102,10 +102,7 @@ async def test_edited_back_and_forth_the_last_one_counts() -> None:
         await simulation.work()
     await simulation.settle()
     simulation.assert_ready(1)
-    assert (
-        simulation.machines.ready_servers()[0].configs["clip"]["dynamic_batching"]["max_queue_delay_microseconds"]
-        == 50_000
-    )
+    assert simulation.ready_servers()[0].configs["clip"]["dynamic_batching"]["max_queue_delay_microseconds"] == 50_000
     await simulation.assert_converged()
 
 
@@ -116,7 +113,7 @@ async def assert_version_1_stays(simulation: Simulation, reason: str) -> None:
     assert simulation.says("Ready") == ("False", reason)
     assert simulation.says("Stalled") == ("True", reason)
     assert simulation.says("Available") == ("True", "PodsReady")
-    assert simulation.machines.can_embed(1)
+    assert simulation.can_embed(1)
     assert simulation.status["servingVersions"] == [1]
     await simulation.settle_waiting(seconds=1800)
     before = len(loads(simulation))
@@ -128,7 +125,7 @@ async def assert_version_1_stays(simulation: Simulation, reason: str) -> None:
 
 async def test_bytes_that_triton_refuses_never_serve() -> None:
     simulation = await ready()
-    simulation.machines.uploads[URI_2].is_refused = True
+    simulation.kubelet.uploads[URI_2].is_refused = True
     change(simulation, ONE, TWO)
     await simulation.settle()
     await assert_version_1_stays(simulation, "ServerRejected")
@@ -142,12 +139,12 @@ async def test_bytes_that_triton_refuses_never_serve() -> None:
 
 async def test_bytes_that_triton_embeds_otherwise_never_serve() -> None:
     simulation = await ready()
-    simulation.machines.uploads[URI_2].is_wrong = True
+    simulation.kubelet.uploads[URI_2].is_wrong = True
     change(simulation, ONE, TWO)
     await simulation.settle()
     await assert_version_1_stays(simulation, "GoldenCheckFailed")
     assert "load clip [2]" not in loads(simulation)
-    assert all("clip__candidate" not in s.configs for s in simulation.machines.ready_servers())
+    assert all("clip__candidate" not in s.configs for s in simulation.ready_servers())
 
 
 async def test_a_second_pod_that_refuses_brings_the_first_one_back() -> None:
@@ -161,13 +158,13 @@ async def test_a_second_pod_that_refuses_brings_the_first_one_back() -> None:
             return count > 1
         return False
 
-    simulation.machines.refuses = refuses
+    simulation.triton.refuses = refuses
     change(simulation, ONE, TWO)
     await simulation.settle()
     assert count == 2
-    assert simulation.machines.can_embed(1), "both pods"
+    assert simulation.can_embed(1), "both pods"
     assert simulation.says("Stalled") == ("True", "ServerRejected")
-    simulation.machines.refuses = lambda _model, _config: False
+    simulation.triton.refuses = lambda _model, _config: False
     change(simulation, ONE, TWO, batching={"maxQueueDelay": "6ms"})
     await simulation.settle()
     simulation.assert_ready(2)
@@ -177,12 +174,12 @@ async def test_a_second_pod_that_refuses_brings_the_first_one_back() -> None:
 async def test_a_failure_is_not_forgotten_by_a_pod_that_starts() -> None:
     """A pod that starts reads what is committed, and that is version 1."""
     simulation = await ready()
-    simulation.machines.uploads[URI_2].is_refused = True
+    simulation.kubelet.uploads[URI_2].is_refused = True
     change(simulation, ONE, TWO)
     await simulation.settle()
     simulation.cluster.remove(simulation.pods()[0])
     await simulation.settle()
-    assert simulation.machines.can_embed(1)
+    assert simulation.can_embed(1)
     assert simulation.says("Stalled") == ("True", "ServerRejected")
 
 
@@ -209,7 +206,7 @@ async def test_the_space_gate_does_not_fail_open_without_status() -> None:
     await simulation.restart_operator()
     await simulation.settle()
     assert simulation.says("Stalled") == ("True", "EmbeddingSpaceMismatch")
-    assert simulation.machines.can_embed(1)
+    assert simulation.can_embed(1)
 
 
 async def test_versions_of_one_space_share_its_name() -> None:
@@ -227,11 +224,11 @@ async def test_a_pod_that_restarts_before_the_commit_comes_back_with_what_was() 
         simulation.deliver_all()
         if len(simulation.queue):
             await simulation.work()
-        elif steps := simulation.machines.steps():
+        elif steps := simulation.controllers.steps():
             simulation._step(steps[0])
         else:
             simulation.advance(0)
-    simulation.machines.restart(simulation.pods()[0])
+    simulation.kubelet.restart(simulation.pods()[0])
     await simulation.settle()
     simulation.assert_ready(2)
     await simulation.assert_converged()
@@ -254,7 +251,7 @@ async def test_an_operator_that_is_killed_in_the_middle_of_a_switch(victim: int)
     try:
         await simulation.settle()
     except Killed:
-        assert simulation.machines.can_embed(1) or simulation.machines.ready_servers()
+        assert simulation.can_embed(1) or simulation.ready_servers()
         await simulation.restart_operator()
         await simulation.settle()
     simulation.assert_ready(2)
@@ -264,7 +261,7 @@ async def test_an_operator_that_is_killed_in_the_middle_of_a_switch(victim: int)
 
 async def test_a_server_that_was_meddled_with_is_put_right() -> None:
     simulation = await ready(ONE, TWO)
-    server = simulation.machines.ready_servers()[0]
+    server = simulation.ready_servers()[0]
     server.configs["clip"] = {
         **server.configs["clip"],
         "version_policy": {"specific": {"versions": [1]}},
@@ -284,7 +281,7 @@ async def test_versions_sync_while_others_serve_and_at_most_two_at_once() -> Non
         simulation.deliver_all()
         if len(simulation.queue):
             await simulation.work()
-        elif steps := simulation.machines.steps():
+        elif steps := simulation.controllers.steps():
             simulation._step(steps[0])
         elif simulation._timer is not None:
             simulation.advance(0)
@@ -294,7 +291,7 @@ async def test_versions_sync_while_others_serve_and_at_most_two_at_once() -> Non
             break
         jobs = simulation.cluster.all("Job")
         most = max(most, sum(not j.get("status", {}).get("codes") for j in jobs))
-        assert simulation.machines.can_embed(1) or simulation.machines.can_embed(6)
+        assert simulation.can_embed(1) or simulation.can_embed(6)
     simulation.assert_ready(6)
     assert most <= 2
     assert simulation.status["versions"][0]["version"] == 1
@@ -310,7 +307,7 @@ async def test_paused_nothing_is_changed_and_what_serves_goes_on() -> None:
     await simulation.settle()
     assert simulation.says("Ready") == ("True", "Serving")
     assert simulation.says("Paused") == ("True", "Paused")
-    assert simulation.machines.can_embed(1)
+    assert simulation.can_embed(1)
     written = [w for w in simulation.cluster.writes[before:] if not w.startswith(("apply ClipModel", "create Event"))]
     assert written == []
     change(simulation, ONE, TWO, batching={"maxQueueDelay": "50ms"})

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from support.builders import ONE, OTHER, build_spec
-from support.fake_cluster import Object
+from support.server_side_apply import Object
 from support.simulation import Simulation
 
 

@@ -31,7 +31,12 @@ from support.builders import (
     VECTORS_OTHER,
     build_spec,
 )
-from support.fake_cluster import FakeClock, FakeCluster, Machines, Object, Upload
+from support.fake_api_server import FakeApiServer
+from support.fake_clock import FakeClock
+from support.fake_controllers import FakeControllers
+from support.fake_kubelet import FakeKubelet, is_ready
+from support.fake_triton import FakeTriton, TritonServer, Upload
+from support.server_side_apply import Object
 
 KEY = Key(NAMESPACE, NAME)
 _WATCHED = frozenset(r.kind for r in (CLIP_MODELS, *CHILDREN))
@@ -46,9 +51,11 @@ class Simulation:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.cluster = FakeCluster(self.clock)
-        self.machines = Machines(self.cluster)
-        self.machines.uploads = {
+        self.cluster = FakeApiServer(self.clock)
+        self.triton = FakeTriton(self.cluster)
+        self.kubelet = FakeKubelet(self.cluster, self.triton)
+        self.controllers = FakeControllers(self.cluster, self.kubelet)
+        self.kubelet.uploads = {
             URI_1: Upload(SHA_1, VECTORS_1),
             URI_2: Upload(SHA_2, VECTORS_2),
             URI_OTHER: Upload(SHA_OTHER, VECTORS_OTHER),
@@ -66,7 +73,7 @@ class Simulation:
         self.reconciler = Reconciler(
             store=self.cluster,
             cache=cache,
-            triton=self.machines,
+            triton=self.triton,
             settings=RenderSettings(),
             root_key=b"root",
             clock=self.clock,
@@ -129,7 +136,7 @@ class Simulation:
                 await self.work()
             elif self._timer is not None and self._timer <= self.clock.seconds:
                 self.advance(0)
-            elif following := self.machines.steps():
+            elif following := self.controllers.steps():
                 self._step(following[0])
             else:
                 return
@@ -147,7 +154,7 @@ class Simulation:
     async def settle_at_random(self, rng: random.Random, *, steps: int = 3000) -> None:
         """Let everything happen in any order in which it could."""
         for _ in range(steps):
-            following = self.machines.steps()
+            following = self.controllers.steps()
             kinds = [k for k, events in sorted(self.cluster.undelivered.items()) if events]
             choices = ["pass"] * bool(len(self.queue)) + ["step"] * bool(following) + ["event"] * bool(kinds)
             if not choices:
@@ -192,6 +199,20 @@ class Simulation:
             if p["metadata"]["labels"][names.LABEL_COMPONENT] == names.COMPONENT_SERVER
         ]
 
+    def ready_servers(self) -> list[TritonServer]:
+        return [self.triton.servers[p["status"]["podIP"]] for p in self.cluster.all(PODS.kind) if is_ready(p)]
+
+    def can_embed(self, *versions: int, model: str = "clip") -> bool:
+        """Tell whether a client gets exactly these versions' own embeddings from every ready pod, and there is one."""
+        ready = self.ready_servers()
+        return (
+            bool(ready)
+            and not self.triton.serves_wrong
+            and all(
+                tuple(s.versions(model)) == versions and not any(s.volume[v].is_wrong for v in versions) for s in ready
+            )
+        )
+
     @property
     def clip(self) -> Object:
         found = self.cluster.find("ClipModel", NAME)
@@ -230,7 +251,7 @@ class Simulation:
                 name = metadata["labels"][names.LABEL_COMPONENT]
                 kept = {
                     "annotations": metadata.get("annotations"),
-                    "configs": self.machines.servers[obj["status"]["podIP"]].configs,
+                    "configs": self.triton.servers[obj["status"]["podIP"]].configs,
                 }
             if obj["kind"] == CLIP_MODELS.kind:
                 kept["status"] = obj["status"]
@@ -245,13 +266,13 @@ class Simulation:
     def assert_ready(self, *versions: int) -> None:
         """Ready, and true: a client gets those versions (version 1 where none is said)."""
         wanted = versions or (1,)
-        if self.says("Ready") != ("True", "Serving") or not self.machines.can_embed(*wanted):
+        if self.says("Ready") != ("True", "Serving") or not self.can_embed(*wanted):
             self.fail(f"not ready: {self.condition('Ready')}")
         assert self.condition("Stalled") is None
         assert self.condition("Reconciling") is None
         assert self.status["servingVersions"] == list(wanted)
         assert self.status["observedGeneration"] == self.clip["metadata"]["generation"]
-        assert all(names.CANDIDATE_SUFFIX not in model for s in self.machines.ready_servers() for model in s.configs), (
+        assert all(names.CANDIDATE_SUFFIX not in model for s in self.ready_servers() for model in s.configs), (
             "candidates are gone"
         )
 

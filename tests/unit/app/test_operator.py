@@ -17,7 +17,8 @@ from clipmodel_operator.runtime.backoff import Backoff
 from clipmodel_operator.runtime.cache import ObjectCache
 from clipmodel_operator.runtime.queue import WorkQueue
 from support.builders import build_object, build_server_pod
-from support.fake_cluster import FakeClock, FakeCluster
+from support.fake_api_server import FakeApiServer
+from support.fake_clock import FakeClock
 
 KEY = Key("demo", "clip")
 
@@ -128,7 +129,7 @@ async def test_a_pass_that_breaks_is_tried_again_and_ends_nothing() -> None:
 
 async def test_the_sweep_finds_what_no_event_told() -> None:
     operator, _ = build()
-    cluster = FakeCluster(FakeClock())
+    cluster = FakeApiServer(FakeClock())
     cluster.add(build_object())
     await operator.list_all(cast("Cluster", cluster), ())
     assert operator.cache.get("ClipModel", "demo", "clip") is not None

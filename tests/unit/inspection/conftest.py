@@ -13,7 +13,7 @@ from rich.console import Console
 
 from clipmodel_operator.clients.reader import ForbiddenError, ReadError
 from clipmodel_operator.models.resources import Resource
-from support.fake_cluster import FakeCluster
+from support.fake_api_server import FakeApiServer
 
 Object = dict[str, Any]
 
@@ -32,7 +32,7 @@ def fields_of(applied: Any, *, keys: tuple[str, ...] = ("mountPath", "name", "co
 class FakeReads:
     """Reads of the cluster in memory; what is in `refused` the user may not, what is in `broken` does not answer."""
 
-    def __init__(self, cluster: FakeCluster) -> None:
+    def __init__(self, cluster: FakeApiServer) -> None:
         self.cluster = cluster
         self.logs: dict[str, str] = {}
         self.answers: dict[str, str] = {}
@@ -51,7 +51,7 @@ class FakeReads:
         self._check(resource.kind)
         identity = (resource.kind, namespace, name)
         found = copy.deepcopy(self.cluster.objects.get(identity))
-        applied = self.cluster._applied.get((identity, ""))
+        applied = self.cluster.applied.get((identity, ""))
         if found is not None and applied is not None:
             entry = {"manager": "clipmodel-operator", "operation": "Apply", "fieldsV1": fields_of(applied)}
             found["metadata"]["managedFields"] = [{"manager": "other", "operation": "Update", "fieldsV1": {}}, entry]
@@ -86,7 +86,7 @@ class FakeReads:
         return self.answers[pod]
 
 
-MakeReads = Callable[[FakeCluster], FakeReads]
+MakeReads = Callable[[FakeApiServer], FakeReads]
 
 
 @pytest.fixture

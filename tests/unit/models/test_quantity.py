@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clipmodel_operator.models.quantity import DURATION_PATTERN, QUANTITY_PATTERN, parse_duration_us, parse_quantity
 from support import strategies
-from support.fake_cluster import canonical_quantity
+from support.server_side_apply import canonical_quantity
 
 
 @pytest.mark.parametrize(

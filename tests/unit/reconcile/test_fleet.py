@@ -18,7 +18,7 @@ async def ready() -> Simulation:
 
 async def look(simulation: Simulation, fleet: Fleet) -> str | None:
     """Look at the one pod as a pass does, and give what differs."""
-    (server,) = simulation.machines.ready_servers()
+    (server,) = simulation.ready_servers()
     records = read_committed(simulation.cluster.find("ConfigMap")).records
     model = parse_clip_model(simulation.clip)
     (view,) = await fleet.look(model, simulation.pods(), records=records, control_key=server.control_key)
@@ -27,36 +27,36 @@ async def look(simulation: Simulation, fleet: Fleet) -> str | None:
 
 async def test_a_difference_is_asked_for_again_and_a_proof_is_not() -> None:
     simulation = await ready()
-    fleet, machines = Fleet(simulation.machines), simulation.machines
-    machines.serves_wrong = True
+    fleet, triton = Fleet(simulation.triton), simulation.triton
+    triton.serves_wrong = True
     assert "version 1, golden image 0: cosine" in str(await look(simulation, fleet))
-    machines.serves_wrong = False
+    triton.serves_wrong = False
     assert await look(simulation, fleet) is None
-    asked = machines.asked
-    machines.serves_wrong = True
+    asked = triton.asked
+    triton.serves_wrong = True
     assert await look(simulation, fleet) is None, "proven, for this run of the pod"
-    assert machines.asked == asked
+    assert triton.asked == asked
 
 
 async def test_no_answer_is_neither() -> None:
     simulation = await ready()
-    fleet, machines = Fleet(simulation.machines), simulation.machines
-    machines.answers = False
+    fleet, triton = Fleet(simulation.triton), simulation.triton
+    triton.answers = False
     assert await look(simulation, fleet) == "no answer"
-    machines.answers = True
+    triton.answers = True
     assert await look(simulation, fleet) is None
 
 
 async def test_another_run_and_another_resource_are_asked_anew() -> None:
     simulation = await ready()
-    fleet, machines = Fleet(simulation.machines), simulation.machines
+    fleet, triton = Fleet(simulation.triton), simulation.triton
     assert await look(simulation, fleet) is None
-    machines.serves_wrong = True
+    triton.serves_wrong = True
     fleet.forget(simulation.clip["metadata"]["uid"])
     assert await look(simulation, fleet) is not None
-    machines.serves_wrong = False
+    triton.serves_wrong = False
     assert await look(simulation, fleet) is None
-    machines.serves_wrong = True
+    triton.serves_wrong = True
     (pod,) = simulation.pods()
     simulation.cluster.edit(pod, lambda o: o["status"]["containerStatuses"][0].update(containerID="containerd://next"))
     assert await look(simulation, fleet) is not None
@@ -64,7 +64,7 @@ async def test_another_run_and_another_resource_are_asked_anew() -> None:
 
 async def test_a_version_of_which_no_proof_is_known_is_a_difference() -> None:
     simulation = await ready()
-    (server,) = simulation.machines.ready_servers()
+    (server,) = simulation.ready_servers()
     found = server.configs["clip"]
     server.configs["clip"] = {**found, "version_policy": {"specific": {"versions": [1, 9]}}}
-    assert "version 9, of which no proof is known" in str(await look(simulation, Fleet(simulation.machines)))
+    assert "version 9, of which no proof is known" in str(await look(simulation, Fleet(simulation.triton)))

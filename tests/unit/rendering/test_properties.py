@@ -23,7 +23,7 @@ from clipmodel_operator.rendering.config_pbtxt import render_config, render_conf
 from clipmodel_operator.rendering.settings import RenderSettings
 from support import strategies
 from support.builders import build_model
-from support.fake_cluster import canonicalise, merge
+from support.server_side_apply import canonicalise, merge
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")

@@ -1,0 +1,107 @@
+"""The Job controller and the Deployment controller: they make pods and count them. Each step of theirs, and of the kubelet's, is taken by a test."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+from clipmodel_operator.models.resources import DEPLOYMENTS, JOBS, PODS
+from clipmodel_operator.rendering.canonical import content_hash
+from support.fake_api_server import FakeApiServer
+from support.fake_kubelet import SYNC_FAILED, FakeKubelet, Step, is_ready
+from support.server_side_apply import Object
+
+
+@dataclass(frozen=True, slots=True)
+class FakeControllers:
+    """What would go on by itself in a cluster, as a list of steps: a test may take them in order, at random, or not at all."""
+
+    cluster: FakeApiServer
+    kubelet: FakeKubelet
+
+    def steps(self) -> list[Step]:
+        """List what could happen next, in a fixed order."""
+        found: list[Step] = []
+        for job in self.cluster.all(JOBS.kind):
+            found += self._job_steps(job)
+        for deployment in self.cluster.all(DEPLOYMENTS.kind):
+            found += self._deployment_steps(deployment)
+        return found
+
+    def _job_steps(self, job: Object) -> list[Step]:
+        name, status = job["metadata"]["name"], job.get("status") or {}
+        if status.get("conditions"):
+            return []
+        pods = self._pods_of(job)
+        pending = next((p for p in pods if p["status"]["phase"] == "Pending"), None)
+        if pending is not None:
+            claim = job["spec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"]
+            if self.cluster.find("PersistentVolumeClaim", claim) is None:
+                return []  # the pod cannot be scheduled without its claim
+            return [(f"{name}: the pod runs", lambda: self._count(job, self.kubelet.run_sync(pending)))]
+        codes = status.get("codes", [])
+        if 0 in codes:
+            return [(f"{name}: completes", lambda: self._end_job(job, "Complete"))]
+        if SYNC_FAILED in codes or len(codes) > job["spec"]["backoffLimit"]:
+            return [(f"{name}: fails", lambda: self._end_job(job, "Failed"))]
+        return [(f"{name}: makes a pod", lambda: self._add_pod(job))]
+
+    def _count(self, job: Object, code: int) -> None:
+        self.cluster.edit(job, lambda o: o.setdefault("status", {}).setdefault("codes", []).append(code))
+
+    def _end_job(self, job: Object, kind: str) -> None:
+        condition = {
+            "type": kind,
+            "status": "True",
+            "lastTransitionTime": self.cluster.clock.stamp(),
+            "message": "as pods say",
+        }
+        self.cluster.edit(job, lambda o: o.setdefault("status", {}).update(conditions=[condition]))
+
+    def _deployment_steps(self, deployment: Object) -> list[Step]:
+        """Roll as `maxSurge: 0, maxUnavailable: 1` says, and start the pods that there are."""
+        name, wanted = deployment["metadata"]["name"], deployment["spec"]["replicas"]
+        template = content_hash(deployment["spec"]["template"])
+        pods = self._pods_of(deployment)
+        old = [p for p in pods if p["spec"]["templateHash"] != template]
+        ready = [p for p in pods if is_ready(p)]
+        steps: list[Step] = []
+        victims = sorted(old, key=is_ready) or sorted(pods, key=is_ready)
+        if len(pods) > wanted:
+            steps.append(
+                (f"{name}: {victims[0]['metadata']['name']} is one too many", lambda: self.kubelet.stop(victims[0]))
+            )
+        elif len(pods) < wanted:
+            steps.append((f"{name}: makes a pod", lambda: self._add_pod(deployment, extra={"templateHash": template})))
+        elif old and len(ready) - is_ready(victims[0]) >= wanted - 1:
+            steps.append(
+                (f"{name}: {victims[0]['metadata']['name']} is replaced", lambda: self.kubelet.stop(victims[0]))
+            )
+        for pod in pods:
+            steps += self.kubelet.steps(pod)
+        return steps
+
+    def _pods_of(self, owner: Object) -> list[Object]:
+        uid = owner["metadata"]["uid"]
+        return [
+            p
+            for p in self.cluster.all(PODS.kind)
+            if any(o["uid"] == uid for o in p["metadata"].get("ownerReferences") or ())
+        ]
+
+    def _add_pod(self, owner: Object, *, extra: Object | None = None) -> None:
+        template = owner["spec"]["template"]
+        name = f"{owner['metadata']['name']}-{self.cluster.next_number()}"
+        reference = {"kind": owner["kind"], "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"]}
+        self.cluster.add({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                **copy.deepcopy(template["metadata"]),
+                "name": name,
+                "namespace": owner["metadata"]["namespace"],
+                "ownerReferences": [reference],
+            },
+            "spec": {**copy.deepcopy(template["spec"]), **(extra or {})},
+            "status": {"phase": "Pending"},
+        })  # fmt: skip
