@@ -85,7 +85,7 @@ def render_objects(model: ClipModel, settings: RenderSettings) -> list[dict[str,
 
     def plan(observed: Observed) -> Desired:
         versions = plan_versions(model, observed, settings, failures={}, now=now)
-        return plan_desired(model, observed, versions, (), settings, control_key=_NO_KEY, config_failure=None)
+        return plan_desired(model, observed, versions, (), settings, control_key=_NO_KEY, config_failure=None, now=now)
 
     desired, before = plan(synced), plan(Observed())
     secret = [desired.secret] if desired.secret else []

@@ -123,6 +123,7 @@ def build_server_pod(
     waiting: Mapping[str, str] | None = None,
     last_log: str | None = None,
     unschedulable: str | None = None,
+    refused_at: str = "2026-11-22T11:59:00Z",
 ) -> Object:
     """Build a Triton pod."""
     if waiting is not None or unschedulable is not None:
@@ -133,7 +134,13 @@ def build_server_pod(
     conditions = [{"type": "Ready", "status": "True" if is_ready else "False"}]
     if unschedulable is not None:
         conditions.append(
-            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": unschedulable}
+            {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "Unschedulable",
+                "message": unschedulable,
+                "lastTransitionTime": refused_at,
+            }
         )
     container: Object = {"name": "triton", "containerID": f"containerd://{name}", "state": state}
     if last_log is not None:

@@ -59,26 +59,48 @@ class FakeControllers:
         self.cluster.edit(job, lambda o: o.setdefault("status", {}).update(conditions=[condition]))
 
     def _deployment_steps(self, deployment: Object) -> list[Step]:
-        """Roll as `maxSurge: 0, maxUnavailable: 1` says, and start the pods that there are."""
-        name, wanted = deployment["metadata"]["name"], deployment["spec"]["replicas"]
+        """Count the pods, scale or roll as the strategy says, and start the pods that there are."""
         template = content_hash(deployment["spec"]["template"])
         pods = self._pods_of(deployment)
         old = [p for p in pods if p["spec"]["templateHash"] != template]
-        ready = [p for p in pods if is_ready(p)]
-        steps: list[Step] = []
-        victims = sorted(old, key=is_ready) or sorted(pods, key=is_ready)
-        if len(pods) > wanted:
-            steps.append(
-                (f"{name}: {victims[0]['metadata']['name']} is one too many", lambda: self.kubelet.stop(victims[0]))
-            )
-        elif len(pods) < wanted:
-            steps.append((f"{name}: makes a pod", lambda: self._add_pod(deployment, extra={"templateHash": template})))
-        elif old and len(ready) - is_ready(victims[0]) >= wanted - 1:
-            steps.append(
-                (f"{name}: {victims[0]['metadata']['name']} is replaced", lambda: self.kubelet.stop(victims[0]))
-            )
+        new = [p for p in pods if p not in old]
+        steps = self._count_steps(deployment, pods, new)
+        steps += self._roll_steps(deployment, old, new) if old else self._scale_steps(deployment, pods)
         for pod in pods:
             steps += self.kubelet.steps(pod)
+        return steps
+
+    def _count_steps(self, deployment: Object, pods: list[Object], new: list[Object]) -> list[Step]:
+        counts = {k: len(v) for k, v in (("replicas", pods), ("updatedReplicas", new)) if v}
+        if counts == (deployment.get("status") or {}):
+            return []
+        name = deployment["metadata"]["name"]
+        return [(f"{name}: counts its pods", lambda: self._set_counts(deployment, counts))]
+
+    def _set_counts(self, deployment: Object, counts: Object) -> None:
+        self.cluster.edit(deployment, lambda o: o.update(status=counts))
+
+    def _scale_steps(self, deployment: Object, pods: list[Object]) -> list[Step]:
+        name, wanted = deployment["metadata"]["name"], deployment["spec"]["replicas"]
+        if len(pods) < wanted:
+            return [(f"{name}: makes a pod", lambda: self._add_pod(deployment))]
+        if len(pods) > wanted:
+            victim = min(pods, key=is_ready)
+            return [(f"{name}: {victim['metadata']['name']} is one too many", lambda: self.kubelet.stop(victim))]
+        return []
+
+    def _roll_steps(self, deployment: Object, old: list[Object], new: list[Object]) -> list[Step]:
+        """Make a pod of the new template while there may be one more, and end an old one while enough are ready."""
+        name, wanted = deployment["metadata"]["name"], deployment["spec"]["replicas"]
+        rolling = deployment["spec"]["strategy"]["rollingUpdate"]
+        least, count = wanted - rolling["maxUnavailable"], len(old) + len(new)
+        steps: list[Step] = []
+        if len(new) < wanted and count < wanted + rolling["maxSurge"]:
+            steps.append((f"{name}: makes a pod", lambda: self._add_pod(deployment)))
+        victim = min(old, key=is_ready)
+        may_end = count - least - sum(not is_ready(p) for p in new) > 0
+        if may_end and (not is_ready(victim) or sum(map(is_ready, old + new)) > least):
+            steps.append((f"{name}: {victim['metadata']['name']} is replaced", lambda: self.kubelet.stop(victim)))
         return steps
 
     def _pods_of(self, owner: Object) -> list[Object]:
@@ -89,7 +111,7 @@ class FakeControllers:
             if any(o["uid"] == uid for o in p["metadata"].get("ownerReferences") or ())
         ]
 
-    def _add_pod(self, owner: Object, *, extra: Object | None = None) -> None:
+    def _add_pod(self, owner: Object) -> None:
         template = owner["spec"]["template"]
         name = f"{owner['metadata']['name']}-{self.cluster.next_number()}"
         reference = {"kind": owner["kind"], "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"]}
@@ -102,6 +124,6 @@ class FakeControllers:
                 "namespace": owner["metadata"]["namespace"],
                 "ownerReferences": [reference],
             },
-            "spec": {**copy.deepcopy(template["spec"]), **(extra or {})},
+            "spec": {**copy.deepcopy(template["spec"]), "templateHash": content_hash(template)},
             "status": {"phase": "Pending"},
         })  # fmt: skip

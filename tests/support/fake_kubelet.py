@@ -1,4 +1,4 @@
-"""The kubelet and what it runs: the sync Job's pod, which fills a volume from what is uploaded, and Triton's pod, whose startup probe asks for golden embeddings.
+"""The only node: its scheduler, and the kubelet with what it runs: the sync Job's pod, which fills a volume from what is uploaded, and Triton's pod, whose startup probe asks for golden embeddings.
 
 A volume is a dict: which version is which bytes.
 """
@@ -32,7 +32,7 @@ def is_ready(pod: Object) -> bool:
 
 @dataclass(slots=True)
 class FakeKubelet:
-    """The kubelet of the only node."""
+    """The only node's scheduler and kubelet."""
 
     cluster: FakeApiServer
     triton: FakeTriton
@@ -42,6 +42,8 @@ class FakeKubelet:
     """By claim: which version is which bytes."""
     loses_reports: bool = False
     """Pods of Jobs are gone before anybody reads what they said."""
+    room: int | None = None
+    """How many pods of Triton the node takes; None for any number."""
 
     # Pods of sync Jobs.
 
@@ -87,11 +89,25 @@ class FakeKubelet:
         if config is None:
             return []
         if pod["status"]["phase"] == "Pending":
+            if self.room is not None and len(self.triton.servers) >= self.room:
+                return self._steps_to_refuse(pod)
             return self._steps_to_start(pod, config, volumes["models"]["persistentVolumeClaim"]["claimName"])
         if is_ready(pod) or not self._passes_probe(pod, config):
             return []
         ready = {"type": "Ready", "status": "True"}
         return [(f"{pod['metadata']['name']}: is ready", lambda: self._set_status(pod, conditions=[ready]))]
+
+    def _steps_to_refuse(self, pod: Object) -> list[Step]:
+        if pod["status"].get("conditions"):
+            return []
+        refused = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
+            "lastTransitionTime": self.cluster.clock.stamp(),
+        }
+        return [(f"{pod['metadata']['name']}: has no node", lambda: self._set_status(pod, conditions=[refused]))]
 
     def _steps_to_start(self, pod: Object, config: Object, claim: str) -> list[Step]:
         name = pod["metadata"]["name"]

@@ -203,7 +203,8 @@ def _pods_verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> 
         message = f"{_versions(view.target)} with the current configuration goes to {view.pending} running pods, proven first."
         return _working(reasons.ROLLING_OUT, _with_what_serves(message, serving))
     if proven and view.is_rolling:
-        return _working(reasons.ROLLING_OUT, _with_what_serves("Pods are replaced by those of the new spec.", serving))
+        message = f"Pods are replaced by those of the new spec{f'; {trouble}' if trouble else ''}".rstrip(".") + "."
+        return _working(reasons.ROLLING_OUT, _with_what_serves(message, serving))
     if proven and len(proven) == len(ready):
         message = f"{_versions(view.committed)} of {subject.model_name} on {count}, proven by the golden check."
         said = Said("True", reasons.SERVING, message)

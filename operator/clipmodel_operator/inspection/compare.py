@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -170,7 +170,10 @@ async def show_diff(
     model = _model(obj, live, namespace=where, notes=notes)
     model = _decided(model, live, profile)
     settings = await _settings(reads, images, live, operator_namespace=operator_namespace, notes=notes)
-    expected = plan_expected(model, live.observed, settings, now=datetime.now(UTC))
+    observed = live.observed
+    if model.spec.storage.existing_claim is not None:
+        observed = replace(observed, claim=await reads.get(CLAIMS, where, model.spec.storage.existing_claim))
+    expected = plan_expected(model, observed, settings, now=datetime.now(UTC))
     present = await asyncio.gather(
         *(reads.get(BY_KIND[o["kind"]], where, o["metadata"]["name"]) for o in expected.objects)
     )

@@ -10,6 +10,7 @@ from clipmodel_operator.assessment.pods import is_ending
 from clipmodel_operator.inspection.difference import ObjectDiff
 from clipmodel_operator.inspection.expected import Expected
 from clipmodel_operator.inspection.words import format_numbers
+from clipmodel_operator.models.rolling import RollingStrategy
 from clipmodel_operator.rendering.config_map import PROBE_KEY
 
 Kind = Literal["refused", "fetch", "restart", "live", "next", "remove", "made"]
@@ -49,18 +50,21 @@ def _still(before: Sequence[int]) -> str:
     return f" Until then {_plural(before)} serves on." if before else ""
 
 
-def _pods(diffs: Sequence[ObjectDiff], pods: Sequence[Mapping[str, Any]], replicas: int) -> list[Consequence]:
+def _pods(
+    diffs: Sequence[ObjectDiff], pods: Sequence[Mapping[str, Any]], replicas: int, strategy: RollingStrategy
+) -> list[Consequence]:
     if not any(d.restarts for d in diffs):
         return []
     running = sorted(p["metadata"]["name"] for p in pods if not is_ending(p))
     if not running:
         return [Consequence("restart", "the pod template changes; no pod runs now.")]
-    gap = (
-        " With one pod that is a gap in service."
-        if min(len(running), replicas) <= 1
-        else " The others go on answering."
-    )
-    return [Consequence("restart", f"the pod template changes: {', '.join(running)}, replaced one at a time.{gap}")]
+    changes = f"the pod template changes: {', '.join(running)}, replaced one at a time"
+    if strategy.has_surge:
+        order = "each new pod is ready before an old one goes, where there is room for one pod more"
+        return [Consequence("restart", f"{changes}; {order}.")]
+    is_gap = min(len(running), replicas) <= 1
+    gap = "With one pod that is a gap in service" if is_gap else "The others go on answering"
+    return [Consequence("restart", f"{changes}. {gap}: {strategy.why}.")]
 
 
 def _config(diffs: Sequence[ObjectDiff], expected: Expected) -> list[Consequence]:
@@ -84,7 +88,7 @@ def list_consequences(
     diffs: Sequence[ObjectDiff], expected: Expected, *, pods: Sequence[Mapping[str, Any]], replicas: int
 ) -> list[Consequence]:
     """List what would happen, what hurts first."""
-    listed = [*_versions(expected), *_pods(diffs, pods, replicas), *_config(diffs, expected)]
+    listed = [*_versions(expected), *_pods(diffs, pods, replicas, expected.strategy), *_config(diffs, expected)]
     for diff in diffs:
         if diff.is_new and diff.kind != "Job":
             listed.append(Consequence("made", f"{diff.kind} {diff.name}"))

@@ -17,6 +17,7 @@ from clipmodel_operator.assessment.sync import SyncPhase
 from clipmodel_operator.models import names
 from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.facts import Observed
+from clipmodel_operator.models.rolling import RollingStrategy
 from clipmodel_operator.offline import placeholder_record
 from clipmodel_operator.reconcile.apply import with_hash
 from clipmodel_operator.reconcile.desired import VersionPlan, plan_desired, plan_versions
@@ -48,6 +49,8 @@ class Expected:
     """Versions that are on the volume with another digest: their Jobs will refuse."""
     secret_name: str | None
     """Of the control key; None where it is not known before it is made."""
+    strategy: RollingStrategy
+    """How pods would be replaced."""
 
 
 def _secret_in_use(deployment: Mapping[str, Any] | None) -> str | None:
@@ -76,7 +79,9 @@ def plan_expected(model: ClipModel, observed: Observed, settings: RenderSettings
     # As if it were committed already: then planning renders it, and refuses nothing for want of proof.
     synced = replace(observed, config_map=render_config_map(model, committed)) if target.versions else observed
     versions = plan_versions(model, synced, settings, failures={}, now=now)
-    desired = plan_desired(model, synced, versions, (), settings, control_key=_STAND_IN_KEY, config_failure=None)
+    desired = plan_desired(
+        model, synced, versions, (), settings, control_key=_STAND_IN_KEY, config_failure=None, now=now
+    )
     secret = _secret_in_use(observed.deployment)
     stand_in = names.secret_name(model.key.name, _STAND_IN_KEY)
     objects = tuple(with_hash(_renamed(o, stand_in, secret)) if secret else with_hash(o) for o in desired.applied)
@@ -97,6 +102,7 @@ def plan_expected(model: ClipModel, observed: Observed, settings: RenderSettings
             v.version for v in model.spec.versions if on_volume.get(v.version, v.source.sha256) != v.source.sha256
         ),
         secret_name=secret,
+        strategy=desired.strategy,
     )
 
 

@@ -58,9 +58,12 @@ def needs_new_secret(desired: Desired, observed: Observed) -> bool:
 
 async def apply_desired(
     store: ObjectStore, cache: ObjectCache, model: ClipModel, desired: Desired, observed: Observed
-) -> None:
-    """Apply what differs. Raises StalledError where the API server refuses an object of ours, RetryError where it does not answer."""
-    key = model.key
+) -> dict[str, Any] | None:
+    """Apply what differs. Gives the Deployment as the API server has it now, where it was written.
+
+    Raises StalledError where the API server refuses an object of ours, RetryError where it does not answer.
+    """
+    key, deployment = model.key, None
     for manifest in map(with_hash, desired.applied):
         resource = BY_KIND[manifest["kind"]]
         current = cache.get(resource.kind, key.namespace, manifest["metadata"]["name"])
@@ -73,11 +76,14 @@ async def apply_desired(
             # Only now, when nothing before it was refused: a pass that stalls writes nothing when it is repeated.
             await _create_secret(store, key, desired, observed)
         if current is None or not holds(current, manifest):
-            cache.put(resource.kind, await _guard(store.apply_object(resource, key.namespace, manifest), manifest))
+            written = await _guard(store.apply_object(resource, key.namespace, manifest), manifest)
+            cache.put(resource.kind, written)
+            deployment = written if manifest["kind"] == DEPLOYMENTS.kind else deployment
     for job in desired.jobs:
         created = await _guard(store.create_object(JOBS, key.namespace, job), job)
         if created is not None:
             cache.put(JOBS.kind, created)
+    return deployment
 
 
 async def _create_secret(store: ObjectStore, key: Key, desired: Desired, observed: Observed) -> None:

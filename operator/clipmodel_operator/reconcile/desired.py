@@ -8,12 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from clipmodel_operator.assessment.pods import find_trouble, is_ending, is_ready
+from clipmodel_operator.assessment.rolling import choose_strategy
 from clipmodel_operator.assessment.rollout import Target, check_space, choose, plan_target
 from clipmodel_operator.assessment.sync import SyncAssessment, SyncPhase, assess_sync
 from clipmodel_operator.models.api import ModelVersion, Profile
 from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.facts import Observed, PodView, RolloutFailure
 from clipmodel_operator.models.records import SyncFailure, VersionRecord
+from clipmodel_operator.models.rolling import RollingStrategy
 from clipmodel_operator.models.spaces import EmbeddingSpace, find_space, with_spaces
 from clipmodel_operator.rendering.canonical import without_none
 from clipmodel_operator.rendering.claim import render_claim
@@ -82,6 +84,8 @@ class Desired:
     """What the ConfigMap says after this pass: nothing before the first sync."""
     pending: tuple[PodView, ...]
     """Ready pods that do not run what they should: the target, or (where the target failed) what is committed."""
+    strategy: RollingStrategy
+    """How pods of another template are replaced."""
 
 
 def _node_in_use(observed: Observed) -> str | None:
@@ -186,6 +190,7 @@ def plan_desired(
     *,
     control_key: str,
     config_failure: RolloutFailure | None,
+    now: datetime,
 ) -> Desired:
     """Decide what should be, from what every version and every pod is at.
 
@@ -206,10 +211,10 @@ def plan_desired(
     pending = () if is_still else tuple(behind)
     claim = render_claim(model)
     applied = [claim] if claim is not None else []
-    secret = None
+    secret, strategy = None, choose_strategy(model, observed, now=now)
     if committed.versions:
         secret = render_control_secret(model, control_key)
-        deployment = render_deployment(model, settings, control_secret=secret["metadata"]["name"])
+        deployment = render_deployment(model, settings, control_secret=secret["metadata"]["name"], strategy=strategy)
         applied += [
             _config_map(model, observed, committed, is_committable=is_committable),
             render_service(model),
@@ -228,6 +233,7 @@ def plan_desired(
         secret=without_none(secret),
         committed=committed,
         pending=pending,
+        strategy=strategy,
     )
 
 

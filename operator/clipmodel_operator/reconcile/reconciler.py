@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from clipmodel_operator.assessment.events import Event, plan_rolling_event
 from clipmodel_operator.assessment.pods import is_running, started_profile
 from clipmodel_operator.assessment.status import assess_status, blocked_by
 from clipmodel_operator.models import reasons
@@ -17,13 +18,13 @@ from clipmodel_operator.models.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.models.errors import GoneError, RejectedError, RetryError, StalledError
 from clipmodel_operator.models.facts import Blocked, Observed, PodView, RolloutFailure
 from clipmodel_operator.models.names import Key
-from clipmodel_operator.models.resources import CLIP_MODELS, NODES
+from clipmodel_operator.models.resources import CLAIMS, CLIP_MODELS, NODES
 from clipmodel_operator.reconcile.apply import ObjectStore, apply_desired, prune
 from clipmodel_operator.reconcile.desired import Desired, plan_desired, plan_versions, served_versions
 from clipmodel_operator.reconcile.fleet import Fleet, Triton
 from clipmodel_operator.reconcile.gather import gather
 from clipmodel_operator.reconcile.profile import choose_profile, known_profile, with_profile
-from clipmodel_operator.reconcile.report import StatusStore, subject_of, write_status
+from clipmodel_operator.reconcile.report import StatusStore, subject_of, write_event, write_status
 from clipmodel_operator.reconcile.rollout import Rollout, Wanted
 from clipmodel_operator.reconcile.view import view_of
 from clipmodel_operator.rendering.control_key import derive_control_key
@@ -59,6 +60,8 @@ class _Pass:
     control_key: str = ""
     desired: Desired | None = None
     blocked: Blocked | None = None
+    event: Event | None = None
+    """What was done to the pods, beside what status tells."""
     again: Again | None = None
 
 
@@ -145,6 +148,7 @@ class Reconciler:
     async def _advance(self, obj: Mapping[str, Any], state: _Pass) -> None:
         """Go as far as can be gone now, without touching what runs."""
         model = state.model = await self._resolve(parse_clip_model(obj), state.observed)
+        state.observed = await self._with_users_claim(model, state.observed)
         observed, failures = state.observed, self._known_failures(model)
         state.control_key = derive_control_key(self._root_key, uid=model.uid)
         now = self._clock.now()
@@ -166,12 +170,17 @@ class Reconciler:
             self._settings,
             control_key=state.control_key,
             config_failure=failures.get(None),
+            now=now,
         )
+        if desired.strategy.recheck_s is not None:
+            state.again = Again(min([desired.strategy.recheck_s, *retries]))
         if any(is_running(v.pod) and (v.loaded is None or v.loaded.difference) for v in state.views):
             state.again = Again(_RECHECK_S)
         if model.spec.paused:
             return
-        await apply_desired(self._store, self._cache, model, desired, observed)
+        deployment = await apply_desired(self._store, self._cache, model, desired, observed)
+        if deployment is not None:
+            state.event = plan_rolling_event(observed.deployment, deployment, desired.strategy)
         if await prune(self._store, self._cache, model, desired, observed):
             state.again = Again(0.0)
 
@@ -181,6 +190,13 @@ class Reconciler:
         if profile is None:
             profile = choose_profile(await self._store.list_objects(NODES), resource=next(iter(gpu_resources(model))))
         return with_profile(model, profile)
+
+    async def _with_users_claim(self, model: ClipModel, observed: Observed) -> Observed:
+        """Add the claim that the user brought. It has no label of ours, so it is not watched; where it can be mounted never changes."""
+        name = model.spec.storage.existing_claim
+        if name is None:
+            return observed
+        return replace(observed, claim=await self._store.get_object(CLAIMS, model.key.namespace, name))
 
     async def _roll_out(self, state: _Pass) -> None:
         """Bring the pods that do not run the target to it."""
@@ -214,6 +230,9 @@ class Reconciler:
         status = assess_status(subject_of(obj, state.model), view, now=now)
         try:
             written = await write_status(self._store, obj, status, now=now)
+            if state.event is not None:
+                event, state.event = state.event, None
+                await write_event(self._store, obj, event, now=now)
         except GoneError:
             return False
         except RetryError as error:

@@ -60,8 +60,12 @@ async def write_status(
     }
     written = await store.apply_status(CLIP_MODELS, metadata["namespace"], manifest)
     for event in plan_events(parse_status(obj), status):
-        await store.create_object(EVENTS, metadata["namespace"], render_event(obj, event, now=now))
+        await write_event(store, obj, event, now=now)
     return written
+
+
+async def write_event(store: StatusStore, obj: Mapping[str, Any], event: Event, *, now: datetime) -> None:
+    await store.create_object(EVENTS, obj["metadata"]["namespace"], render_event(obj, event, now=now))
 
 
 def _ours(status: Mapping[str, Any]) -> dict[str, Any]:

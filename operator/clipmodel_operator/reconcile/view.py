@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clipmodel_operator.assessment.rolling import is_rolling
 from clipmodel_operator.assessment.rollout import space_ids
 from clipmodel_operator.assessment.sync import SyncPhase
 from clipmodel_operator.models import reasons
@@ -49,16 +50,10 @@ def view_of(
             for v in views
         ),
         pending=len(desired.pending),
-        is_rolling=_is_rolling(deployment),
+        is_rolling=is_rolling(deployment),
         config_failure=config_failure,
         blocked=blocked,
     )
-
-
-def _is_rolling(deployment: Mapping[str, Any] | None) -> bool:
-    """Tell whether the Deployment counts pods of an earlier template. It leaves out numbers that are 0."""
-    status = (deployment or {}).get("status") or {}
-    return int(status.get("updatedReplicas", 0)) < int(status.get("replicas", 0))
 
 
 def _is_current(model: ClipModel, view: PodView, committed: Sequence[int]) -> bool:

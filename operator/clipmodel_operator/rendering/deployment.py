@@ -8,6 +8,7 @@ from clipmodel_operator.models import names
 from clipmodel_operator.models.api import Profile
 from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.quantity import parse_seconds
+from clipmodel_operator.models.rolling import RollingStrategy
 from clipmodel_operator.models.serving import PRE_STOP_S, STARTUP_PERIOD_S
 from clipmodel_operator.rendering.claim import claim_name
 from clipmodel_operator.rendering.config_map import PROBE_KEY, VERSIONS_KEY, config_key
@@ -27,6 +28,7 @@ HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 # Endpoint groups that change or read out the server. What clients need stays open: health, metadata, inference, statistics.
 _RESTRICTED = "model-repository,model-config,shared-memory,trace,logging"
 _CONTROL_HEADER = "clipmodel-control-key"  # clients/triton.py sends it
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 def _args(model: ClipModel) -> list[str]:
@@ -83,6 +85,25 @@ def _probes(model: ClipModel) -> dict[str, Any]:
     }
 
 
+def _affinity(model: ClipModel) -> dict[str, Any] | None:
+    """Give the user's affinity, and beside it, for a volume of ours that can be mounted on one node only, that all pods are on one node.
+
+    The first pod has no other to be near, and may go anywhere. An existing claim's modes are not in the spec, and the template must follow from the
+    spec alone: what else it followed would restart pods when it changed.
+    """
+    affinity: dict[str, Any] = model.spec.serving.affinity.to_manifest() if model.spec.serving.affinity else {}
+    storage = model.spec.storage
+    if storage.existing_claim is not None or not storage.is_on_one_node:
+        return affinity or None
+    together = {
+        "labelSelector": {"matchLabels": names.selector_labels(model.key.name)},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    near = dict(affinity.get("podAffinity") or {})
+    required = [*(near.get(_REQUIRED) or ()), together]
+    return {**affinity, "podAffinity": {**near, _REQUIRED: required}}
+
+
 def _scheduling(model: ClipModel) -> dict[str, Any]:
     """Give what says where, and with which rank, the pods run."""
     serving = model.spec.serving
@@ -92,7 +113,7 @@ def _scheduling(model: ClipModel) -> dict[str, Any]:
         spread.append({**ours, **constraint.to_manifest()})
     return {
         **placement(model),
-        "affinity": serving.affinity.to_manifest() if serving.affinity else None,
+        "affinity": _affinity(model),
         "topologySpreadConstraints": spread or None,
         "priorityClassName": serving.priority_class_name,
         "runtimeClassName": serving.runtime_class_name,
@@ -101,99 +122,93 @@ def _scheduling(model: ClipModel) -> dict[str, Any]:
     }
 
 
-def render_deployment(model: ClipModel, settings: RenderSettings, *, control_secret: str) -> dict[str, Any]:
+def _container(model: ClipModel, settings: RenderSettings, *, control_secret: str) -> dict[str, Any]:
+    return {
+        "name": CONTAINER,
+        "image": model.spec.serving.image or settings.triton_image,
+        "command": ["tritonserver"],
+        "args": _args(model),
+        "env": [
+            *NO_TELEMETRY,
+            {
+                "name": "CLIPMODEL_CONTROL_KEY",
+                "valueFrom": {"secretKeyRef": {"name": control_secret, "key": SECRET_KEY}},
+            },
+        ],
+        "ports": [
+            {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
+            {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
+            {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
+        ],
+        "resources": _resources(model),
+        **_probes(model),
+        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
+        # Why it ended is in its last lines; without this status could not say.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [
+            {"name": "models", "mountPath": "/models", "subPath": "repository", "readOnly": True},
+            {"name": "config", "mountPath": f"/models/{model.model_name}/configs", "readOnly": True},
+            {"name": "proof", "mountPath": "/etc/clipmodel", "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - in the container
+        ],
+    }
+
+
+def _volumes(model: ClipModel) -> list[dict[str, Any]]:
+    def from_config_map(*keys: str) -> dict[str, Any]:
+        return {"name": names.config_map_name(model.key.name), "items": [{"key": k, "path": k} for k in keys]}
+
+    return [
+        {"name": "models", "persistentVolumeClaim": {"claimName": claim_name(model)}},
+        {"name": "config", "configMap": from_config_map(config_key(model.spec.profile.value))},
+        {"name": "proof", "configMap": from_config_map(VERSIONS_KEY, PROBE_KEY)},
+        {"name": "tmp", "emptyDir": {}},
+        # 64 MiB by default, of which 71 % were in use with 8 clients at batch 32.
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+    ]
+
+
+def _template(model: ClipModel, settings: RenderSettings, *, control_secret: str) -> dict[str, Any]:
+    serving = model.spec.serving
+    return {
+        "metadata": {
+            "labels": {**(serving.pod_labels or {}), **names.labels(model.key.name, names.COMPONENT_SERVER)},
+            "annotations": {**(serving.pod_annotations or {}), names.ANNOTATION_PROFILE: model.spec.profile.value},
+        },
+        "spec": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": POD_SECURITY,
+            "terminationGracePeriodSeconds": serving.termination_grace_period_s,
+            **_scheduling(model),
+            "containers": [_container(model, settings, control_secret=control_secret)],
+            "volumes": _volumes(model),
+        },
+    }
+
+
+def render_deployment(
+    model: ClipModel, settings: RenderSettings, *, control_secret: str, strategy: RollingStrategy
+) -> dict[str, Any]:
     """Render the Deployment. Versions and batching are not part of it: they change in running servers, without a restart."""
-    serving, key = model.spec.serving, config_key(model.spec.profile.value)
-    pod_labels = names.labels(model.key.name, names.COMPONENT_SERVER)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
             "name": model.key.name,
-            "labels": pod_labels,
+            "labels": names.labels(model.key.name, names.COMPONENT_SERVER),
             "ownerReferences": [model.owner_reference],
         },
         "spec": {
-            "replicas": serving.replicas,
+            "replicas": model.spec.serving.replicas,
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": names.selector_labels(model.key.name)},
-            # A ReadWriteOnce volume may not be mountable where a surge pod lands, and a second GPU may not be free: either would deadlock.
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
-            "template": {
-                "metadata": {
-                    "labels": {**(serving.pod_labels or {}), **pod_labels},
-                    "annotations": {
-                        **(serving.pod_annotations or {}),
-                        names.ANNOTATION_PROFILE: model.spec.profile.value,
-                    },
-                },
-                "spec": {
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "securityContext": POD_SECURITY,
-                    "terminationGracePeriodSeconds": serving.termination_grace_period_s,
-                    **_scheduling(model),
-                    "containers": [
-                        {
-                            "name": CONTAINER,
-                            "image": serving.image or settings.triton_image,
-                            "command": ["tritonserver"],
-                            "args": _args(model),
-                            "env": [
-                                *NO_TELEMETRY,
-                                {
-                                    "name": "CLIPMODEL_CONTROL_KEY",
-                                    "valueFrom": {"secretKeyRef": {"name": control_secret, "key": SECRET_KEY}},
-                                },
-                            ],
-                            "ports": [
-                                {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
-                                {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
-                                {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
-                            ],
-                            "resources": _resources(model),
-                            **_probes(model),
-                            "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
-                            # Why it ended is in its last lines; without this status could not say.
-                            "terminationMessagePolicy": "FallbackToLogsOnError",
-                            "securityContext": CONTAINER_SECURITY,
-                            "volumeMounts": [
-                                {"name": "models", "mountPath": "/models", "subPath": "repository", "readOnly": True},
-                                {
-                                    "name": "config",
-                                    "mountPath": f"/models/{model.model_name}/configs",
-                                    "readOnly": True,
-                                },
-                                {"name": "proof", "mountPath": "/etc/clipmodel", "readOnly": True},
-                                {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
-                                {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - in the container
-                            ],
-                        }
-                    ],
-                    "volumes": [
-                        {
-                            "name": "models",
-                            "persistentVolumeClaim": {"claimName": claim_name(model)},
-                        },
-                        {
-                            "name": "config",
-                            "configMap": {
-                                "name": names.config_map_name(model.key.name),
-                                "items": [{"key": key, "path": key}],
-                            },
-                        },
-                        {
-                            "name": "proof",
-                            "configMap": {
-                                "name": names.config_map_name(model.key.name),
-                                "items": [{"key": k, "path": k} for k in (VERSIONS_KEY, PROBE_KEY)],
-                            },
-                        },
-                        {"name": "tmp", "emptyDir": {}},
-                        # 64 MiB by default, of which 71 % were in use with 8 clients at batch 32.
-                        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
-                    ],
-                },
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": strategy.max_surge, "maxUnavailable": strategy.max_unavailable},
             },
+            "template": _template(model, settings, control_secret=control_secret),
         },
     }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
-from clipmodel_operator.assessment.events import Event, plan_events
+from clipmodel_operator.assessment.events import Event, plan_events, plan_rolling_event
 from clipmodel_operator.models.api import ClipModelStatus, Condition, VersionState, VersionStatus
+from clipmodel_operator.models.rolling import RollingStrategy
 
 
 def status(
@@ -77,3 +79,60 @@ def test_no_change_tells_a_reason_twice() -> None:
     for before, after in itertools.permutations((NOTHING, PENDING, SYNCING, SYNCED, SERVING, WRONG, AWAY, ZERO), 2):
         reasons = [e.reason for e in plan_events(before, after)]
         assert len(reasons) == len(set(reasons))
+
+
+def deployment(*, template: str = "a", replicas: int = 2, max_surge: int = 1, updated: int = 2) -> dict[str, Any]:
+    return {
+        "spec": {
+            "replicas": replicas,
+            "strategy": {"rollingUpdate": {"maxSurge": max_surge}},
+            "template": {"image": template},
+        },
+        "status": {"replicas": 2, "updatedReplicas": updated},
+    }
+
+
+SURGE = RollingStrategy(has_surge=True, why="the volume is ReadWriteMany")
+IN_TURN = RollingStrategy(has_surge=False, why="claim mine is ReadWriteOnce")
+
+
+def test_a_roll_is_told_with_how_and_why() -> None:
+    event = plan_rolling_event(deployment(), deployment(template="b"), SURGE)
+    assert event == Event(
+        is_warning=False,
+        reason="RollingUpdate",
+        message="Pods are replaced one at a time, each new pod is ready before an old one goes (maxSurge 1, maxUnavailable 0): "
+        "the volume is ReadWriteMany.",
+    )
+
+
+def test_a_roll_that_leaves_a_gap_is_a_warning() -> None:
+    event = plan_rolling_event(deployment(replicas=1), deployment(replicas=1, template="b"), IN_TURN)
+    assert event == Event(
+        is_warning=True,
+        reason="RollingUpdate",
+        message="Pods are replaced one at a time, an old pod goes before a new one starts (maxSurge 0, maxUnavailable 1): "
+        "claim mine is ReadWriteOnce. With one replica, that is a gap in service.",
+    )
+
+
+def test_a_roll_that_goes_on_in_another_way_is_told() -> None:
+    before, after = deployment(updated=1), deployment(updated=1, max_surge=0)
+    event = plan_rolling_event(before, after, IN_TURN)
+    assert event is not None
+    assert "maxSurge 0" in event.message
+
+
+def test_what_replaces_no_pod_is_not_told() -> None:
+    assert plan_rolling_event(None, deployment(), SURGE) is None
+    assert plan_rolling_event(deployment(), deployment(replicas=3), SURGE) is None
+    assert plan_rolling_event(deployment(max_surge=0), deployment(max_surge=1), SURGE) is None
+    assert plan_rolling_event(deployment(replicas=0), deployment(replicas=0, template="b"), SURGE) is None
+
+
+def test_a_long_reason_is_cut_and_not_the_gap() -> None:
+    long = RollingStrategy(has_surge=False, why="no room " * 200)
+    event = plan_rolling_event(deployment(replicas=1), deployment(replicas=1, template="b"), long)
+    assert event is not None
+    assert len(event.message) <= 1000
+    assert event.message.endswith("that is a gap in service.")

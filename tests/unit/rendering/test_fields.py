@@ -8,6 +8,7 @@ import pytest
 
 from clipmodel_operator.models.api import Profile
 from clipmodel_operator.models.clipmodel import ClipModel
+from clipmodel_operator.models.rolling import RollingStrategy
 from clipmodel_operator.rendering.canonical import without_none
 from clipmodel_operator.rendering.claim import render_claim
 from clipmodel_operator.rendering.config_pbtxt import config_id, render_config
@@ -18,6 +19,7 @@ from clipmodel_operator.rendering.sync_job import render_sync_job
 from support.builders import build_model, build_spec
 
 SETTINGS = RenderSettings()
+SURGE = RollingStrategy(has_surge=True, why="there is room")
 
 
 def model(**fields: Any) -> ClipModel:
@@ -25,7 +27,7 @@ def model(**fields: Any) -> ClipModel:
 
 
 def template(subject: ClipModel) -> dict[str, Any]:
-    deployment = without_none(render_deployment(subject, SETTINGS, control_secret="s"))  # noqa: S106 - a name
+    deployment = without_none(render_deployment(subject, SETTINGS, control_secret="s", strategy=SURGE))  # noqa: S106 - a name
     found: dict[str, Any] = deployment["spec"]["template"]
     return found
 
@@ -150,12 +152,47 @@ def test_jobs_obey_affinity_about_nodes_and_not_about_pods() -> None:
         "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": NODES},
         "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": spread},
     }
-    subject = model(serving={"affinity": affinity})
+    subject = model(serving={"affinity": affinity}, storage={"accessModes": ["ReadWriteMany"]})
     assert template(subject)["spec"]["affinity"] == affinity
     assert job(subject)["spec"]["template"]["spec"]["affinity"] == {"nodeAffinity": affinity["nodeAffinity"]}
     pinned = job(subject, node="n")["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
     assert "matchFields" in str(pinned), "where the volume is mounted weighs more"
     assert job(subject, node="n")["metadata"]["name"] == job(subject)["metadata"]["name"]
+
+
+TOGETHER = {
+    "labelSelector": {
+        "matchLabels": {"app.kubernetes.io/component": "server", "clipmodel.dev/model": "clip"},
+    },
+    "topologyKey": "kubernetes.io/hostname",
+}
+
+
+def test_pods_of_a_volume_that_one_node_can_mount_are_on_one_node() -> None:
+    assert template(model())["spec"]["affinity"] == {
+        "podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [TOGETHER]}
+    }
+    for storage in ({"accessModes": ["ReadWriteOnce", "ReadWriteMany"]}, {"existingClaim": "mine"}):
+        assert "affinity" not in template(model(storage=storage))["spec"]
+
+
+def test_the_users_own_pod_affinity_holds_beside_it() -> None:
+    theirs = {"topologyKey": "topology.kubernetes.io/zone", "labelSelector": {"matchLabels": {"a": "b"}}}
+    wish = [{"weight": 5, "podAffinityTerm": theirs}]
+    subject = model(
+        serving={
+            "affinity": {
+                "podAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": [theirs],
+                    "preferredDuringSchedulingIgnoredDuringExecution": wish,
+                }
+            }
+        }
+    )
+    assert template(subject)["spec"]["affinity"]["podAffinity"] == {
+        "requiredDuringSchedulingIgnoredDuringExecution": [theirs, TOGETHER],
+        "preferredDuringSchedulingIgnoredDuringExecution": wish,
+    }
 
 
 def test_our_labels_and_annotations_win() -> None:

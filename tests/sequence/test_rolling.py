@@ -1,0 +1,117 @@
+"""Pods of another template: each new one before an old one goes, and where there is no room for that, one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.builders import build_spec
+from support.simulation import Simulation
+
+NEW_IMAGE = "registry.example.com/triton:2"
+MINE = {"existingClaim": "mine"}
+
+
+def spec(*, replicas: int, storage: dict[str, Any] | None = None, **serving: Any) -> dict[str, Any]:
+    fields = {"storage": storage} if storage else {}
+    return build_spec(serving={"replicas": replicas, **serving}, **fields)
+
+
+async def ready(*, replicas: int, modes: tuple[str, ...] = (), room: int | None = None) -> Simulation:
+    """Give a ClipModel that serves; `modes` of a claim of the user's, where there are any."""
+    simulation = Simulation()
+    simulation.kubelet.room = room
+    if modes:
+        claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "mine", "namespace": "demo"}}
+        simulation.cluster.add({**claim, "spec": {"accessModes": list(modes)}})
+    simulation.create(spec(replicas=replicas, storage=MINE if modes else None))
+    await simulation.settle()
+    simulation.assert_ready()
+    return simulation
+
+
+async def roll(simulation: Simulation, changed: dict[str, Any]) -> int:
+    """Change the spec, let everything happen, and give the least number of pods that were ready meanwhile."""
+    simulation.update(changed)
+    fewest = len(simulation.ready_servers())
+    for _ in range(400):
+        simulation.deliver_all()
+        if len(simulation.queue):
+            await simulation.work()
+        elif steps := simulation.controllers.steps():
+            simulation._step(steps[0])
+        elif simulation._timer is not None:
+            simulation.advance(simulation._timer - simulation.clock.seconds)
+        else:
+            break
+        fewest = min(fewest, len(simulation.ready_servers()))
+    simulation.assert_ready()
+    assert all(p["spec"]["containers"][0]["image"] == NEW_IMAGE for p in simulation.pods())
+    return fewest
+
+
+def told(simulation: Simulation) -> list[tuple[str, str]]:
+    """List the events about rolling: their type and message."""
+    events = [e for e in simulation.cluster.all("Event") if e["reason"] == "RollingUpdate"]
+    return [(e["type"], e["message"]) for e in sorted(events, key=lambda e: int(e["metadata"]["resourceVersion"]))]
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+async def test_where_there_is_room_no_pod_goes_before_its_successor_is_ready(replicas: int) -> None:
+    simulation = await ready(replicas=replicas)
+    assert told(simulation) == [], "the first pods replace none"
+    assert await roll(simulation, spec(replicas=replicas, image=NEW_IMAGE)) == replicas
+    [(kind, message)] = told(simulation)
+    assert kind == "Normal"
+    assert "maxSurge 1, maxUnavailable 0" in message
+    await simulation.assert_converged()
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_where_there_is_none_an_old_pod_goes_first_after_a_while(replicas: int) -> None:
+    simulation = await ready(replicas=replicas, room=replicas)
+    begun = simulation.clock.seconds
+    assert await roll(simulation, spec(replicas=replicas, image=NEW_IMAGE)) == replicas - 1
+    assert simulation.clock.seconds - begun >= 30
+    (first, surge), (second, in_turn) = told(simulation)
+    assert (first, second) == ("Normal", "Warning" if replicas == 1 else "Normal")
+    assert "maxSurge 1" in surge
+    assert "maxSurge 0, maxUnavailable 1" in in_turn
+    assert "Insufficient nvidia.com/gpu" in in_turn
+    assert ("gap in service" in in_turn) == (replicas == 1)
+    await simulation.assert_converged()
+
+
+async def test_while_a_surge_pod_waits_status_says_for_what_and_the_old_one_serves() -> None:
+    simulation = await ready(replicas=1, room=1)
+    simulation.update(spec(replicas=1, image=NEW_IMAGE))
+    await simulation.settle()
+    condition = simulation.condition("Ready")
+    assert condition is not None
+    assert (condition["status"], condition["reason"]) == ("Unknown", "RollingOut")
+    assert "Insufficient nvidia.com/gpu" in condition["message"]
+    assert "Meanwhile version 1 serves." in condition["message"]
+    assert simulation.can_embed(1)
+
+
+async def test_the_next_change_tries_for_room_again() -> None:
+    simulation = await ready(replicas=1, room=1)
+    await roll(simulation, spec(replicas=1, image=NEW_IMAGE))
+    simulation.kubelet.room = 2
+    assert await roll(simulation, spec(replicas=1, image=NEW_IMAGE, podAnnotations={"a": "b"})) == 1
+
+
+async def test_a_claim_of_the_users_that_one_node_can_mount_leaves_no_choice() -> None:
+    simulation = await ready(replicas=2, modes=("ReadWriteOnce",))
+    assert await roll(simulation, spec(replicas=2, storage=MINE, image=NEW_IMAGE)) == 1
+    [(kind, message)] = told(simulation)
+    assert kind == "Normal"
+    assert "maxSurge 0" in message
+    assert "claim mine is ReadWriteOnce" in message
+
+
+async def test_a_claim_of_the_users_that_any_node_can_mount_is_like_ours() -> None:
+    simulation = await ready(replicas=2, modes=("ReadWriteMany",))
+    assert await roll(simulation, spec(replicas=2, storage=MINE, image=NEW_IMAGE)) == 2
+    await simulation.assert_converged()
