@@ -95,6 +95,17 @@ async def test_while_a_surge_pod_waits_status_says_for_what_and_the_old_one_serv
     assert simulation.can_embed(1)
 
 
+async def test_ready_is_not_said_of_a_template_that_no_pod_has_yet() -> None:
+    """Not even before the Deployment's controller has looked: whoever waits for Ready after an edit would go on too early."""
+    simulation = await ready(replicas=1)
+    simulation.update(spec(replicas=1, image=NEW_IMAGE))
+    simulation.deliver_all()
+    await simulation.work()
+    assert simulation.status["observedGeneration"] == simulation.clip["metadata"]["generation"]
+    assert simulation.says("Ready") == ("Unknown", "RollingOut")
+    assert simulation.says("Reconciling") == ("True", "Progressing")
+
+
 async def test_the_next_change_tries_for_room_again() -> None:
     simulation = await ready(replicas=1, room=1)
     await roll(simulation, spec(replicas=1, image=NEW_IMAGE))

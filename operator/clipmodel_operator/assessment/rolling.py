@@ -7,11 +7,12 @@ never end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from clipmodel_operator.assessment.pods import is_ending
+from clipmodel_operator.models import names
 from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.facts import Observed
 from clipmodel_operator.models.rolling import RollingStrategy
@@ -23,10 +24,21 @@ PATIENCE_S = 30.0
 Object = Mapping[str, Any]
 
 
-def is_rolling(deployment: Object | None) -> bool:
-    """Tell whether the Deployment counts pods of an earlier template. It leaves out numbers that are 0."""
+def is_rolling(deployment: Object | None, pods: Sequence[Object] = ()) -> bool:
+    """Tell whether there are pods of an earlier template.
+
+    The Deployment counts them, but learns of its new template a moment after it was written; in that moment the pods tell. (Its counts leave out what is 0.)
+    """
     status = (deployment or {}).get("status") or {}
-    return int(status.get("updatedReplicas", 0)) < int(status.get("replicas", 0))
+    if int(status.get("updatedReplicas", 0)) < int(status.get("replicas", 0)):
+        return True
+    wanted = _template_of(((deployment or {}).get("spec") or {}).get("template"))
+    return wanted is not None and any(_template_of(p) != wanted for p in pods if not is_ending(p))
+
+
+def _template_of(obj: Object | None) -> str | None:
+    annotations = ((obj or {}).get("metadata") or {}).get("annotations") or {}
+    return annotations.get(names.ANNOTATION_TEMPLATE)
 
 
 def choose_strategy(model: ClipModel, observed: Observed, *, now: datetime) -> RollingStrategy:
@@ -35,7 +47,7 @@ def choose_strategy(model: ClipModel, observed: Observed, *, now: datetime) -> R
     if not can_share:
         return RollingStrategy(has_surge=False, why=why)
     deployment = observed.deployment
-    if not is_rolling(deployment):
+    if not is_rolling(deployment, observed.server_pods):
         return RollingStrategy(has_surge=True, why=why)
     refused = list(_refused_pods(observed))
     waited_s = max(((now - since).total_seconds() for since, _ in refused), default=0.0)

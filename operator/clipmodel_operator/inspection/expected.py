@@ -17,11 +17,13 @@ from clipmodel_operator.assessment.sync import SyncPhase
 from clipmodel_operator.models import names
 from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.facts import Observed
+from clipmodel_operator.models.resources import DEPLOYMENTS
 from clipmodel_operator.models.rolling import RollingStrategy
 from clipmodel_operator.offline import placeholder_record
 from clipmodel_operator.reconcile.apply import with_hash
 from clipmodel_operator.reconcile.desired import VersionPlan, plan_desired, plan_versions
 from clipmodel_operator.rendering.config_map import Committed, render_config_map
+from clipmodel_operator.rendering.deployment import with_template_hash
 from clipmodel_operator.rendering.settings import RenderSettings
 
 Manifest = dict[str, Any]
@@ -84,7 +86,7 @@ def plan_expected(model: ClipModel, observed: Observed, settings: RenderSettings
     )
     secret = _secret_in_use(observed.deployment)
     stand_in = names.secret_name(model.key.name, _STAND_IN_KEY)
-    objects = tuple(with_hash(_renamed(o, stand_in, secret)) if secret else with_hash(o) for o in desired.applied)
+    objects = tuple(with_hash(_renamed(o, stand_in, secret) if secret else o) for o in desired.applied)
     on_volume = {r.version: r.sha256 for r in present.before.records}
     return Expected(
         objects=objects,
@@ -110,6 +112,9 @@ def _is_kept(job: str, plans: tuple[VersionPlan, ...]) -> bool:
     return any(p.job["metadata"]["name"] == job and p.sync.phase is not SyncPhase.START_OVER for p in plans)
 
 
-def _renamed(value: Any, old: str, new: str) -> Any:
-    text: Any = json.loads(json.dumps(value).replace(json.dumps(old), json.dumps(new)))
-    return text
+def _renamed(manifest: Manifest, old: str, new: str) -> Manifest:
+    renamed: Manifest = json.loads(json.dumps(manifest).replace(json.dumps(old), json.dumps(new)))
+    if renamed["kind"] != DEPLOYMENTS.kind:
+        return renamed
+    spec = renamed["spec"]
+    return {**renamed, "spec": {**spec, "template": with_template_hash(spec["template"])}}

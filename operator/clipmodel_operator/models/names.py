@@ -20,6 +20,8 @@ LABEL_COMPONENT = "app.kubernetes.io/component"
 ANNOTATION_HASH = f"{GROUP}/rendered-hash"
 #: On Triton pods: the profile whose config they read at start.
 ANNOTATION_PROFILE = f"{GROUP}/profile"
+#: On pods: which template they are of, for their Deployment's own counts are of a moment ago.
+ANNOTATION_TEMPLATE = f"{GROUP}/template-hash"
 MANAGED_SELECTOR = f"{LABEL_MANAGED_BY}={FIELD_MANAGER}"
 
 COMPONENT_SERVER = "server"

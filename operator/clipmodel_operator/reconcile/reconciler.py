@@ -180,6 +180,8 @@ class Reconciler:
             return
         deployment = await apply_desired(self._store, self._cache, model, desired, observed)
         if deployment is not None:
+            # Status must not speak of the template that was: from here on its pods are those that go.
+            state.observed = replace(observed, deployment=deployment)
             state.event = plan_rolling_event(observed.deployment, deployment, desired.strategy)
         if await prune(self._store, self._cache, model, desired, observed):
             state.again = Again(0.0)

@@ -50,7 +50,7 @@ def view_of(
             for v in views
         ),
         pending=len(desired.pending),
-        is_rolling=is_rolling(deployment),
+        is_rolling=is_rolling(deployment, [v.pod for v in views]),
         config_failure=config_failure,
         blocked=blocked,
     )

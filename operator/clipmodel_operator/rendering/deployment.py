@@ -10,6 +10,7 @@ from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.quantity import parse_seconds
 from clipmodel_operator.models.rolling import RollingStrategy
 from clipmodel_operator.models.serving import PRE_STOP_S, STARTUP_PERIOD_S
+from clipmodel_operator.rendering.canonical import content_hash, without_none
 from clipmodel_operator.rendering.claim import claim_name
 from clipmodel_operator.rendering.config_map import PROBE_KEY, VERSIONS_KEY, config_key
 from clipmodel_operator.rendering.control_key import SECRET_KEY
@@ -170,6 +171,15 @@ def _volumes(model: ClipModel) -> list[dict[str, Any]]:
     ]
 
 
+def with_template_hash(template: dict[str, Any]) -> dict[str, Any]:
+    """Add the template's own hash (anew, where it has one), by which a pod tells whether it is of this template."""
+    metadata = template["metadata"]
+    others = {k: v for k, v in metadata["annotations"].items() if k != names.ANNOTATION_TEMPLATE}
+    content = {**template, "metadata": {**metadata, "annotations": others}}
+    annotations = {**others, names.ANNOTATION_TEMPLATE: content_hash(without_none(content))}
+    return {**template, "metadata": {**metadata, "annotations": annotations}}
+
+
 def _template(model: ClipModel, settings: RenderSettings, *, control_secret: str) -> dict[str, Any]:
     serving = model.spec.serving
     return {
@@ -209,6 +219,6 @@ def render_deployment(
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxSurge": strategy.max_surge, "maxUnavailable": strategy.max_unavailable},
             },
-            "template": _template(model, settings, control_secret=control_secret),
+            "template": with_template_hash(_template(model, settings, control_secret=control_secret)),
         },
     }

@@ -202,7 +202,7 @@ def test_our_labels_and_annotations_win() -> None:
     )
     assert template(subject)["metadata"]["labels"]["clipmodel.dev/model"] == "clip"
     assert template(subject)["metadata"]["labels"]["a"] == "b"
-    assert template(subject)["metadata"]["annotations"] == {"clipmodel.dev/profile": "cpu"}
+    assert template(subject)["metadata"]["annotations"]["clipmodel.dev/profile"] == "cpu"
 
 
 def test_triton_ends_before_the_pod_does() -> None:
