@@ -26,14 +26,8 @@ _FINAL_EXIT_CODES = [2, 10]
 _BACKOFF_LIMIT = 3
 # Six hours: 352 MB even at 20 kB/s. Without a limit a Job on a node that is gone would hang for ever.
 _ACTIVE_DEADLINE_S = 6 * 3600
-
-
-def _node_affinity(model: ClipModel) -> dict[str, Any]:
-    """Give the part of affinity that is about nodes: what it says of other pods is meant for servers."""
-    affinity = model.spec.serving.affinity
-    if affinity is None or affinity.node_affinity is None:
-        return {}
-    return {"affinity": {"nodeAffinity": affinity.node_affinity.to_manifest()}}
+# Measured: 720 MiB at the peak of proving ViT-B-32 (352 MB).
+_REQUESTS = {"cpu": "100m", "memory": "768Mi"}
 
 
 def render_sync_job(
@@ -45,93 +39,108 @@ def render_sync_job(
     `node`: where the claim is in use; a ReadWriteOnce volume can be mounted there only.
     Neither is part of the Job's name: they say where it runs, not what it does.
     """
-    tensors = model.tensors
-    claim, _, path = version.source.uri.removeprefix("pvc://").partition("/")
-    from_claim = claim if version.source.uri.startswith("pvc://") and path else None
+    arguments = _arguments(model, version)
     gpu = gpu_resources(model) if model.spec.profile is Profile.GPU and binds_volume else {}
-    volumes: list[dict[str, Any]] = [
-        {"name": "volume", "persistentVolumeClaim": {"claimName": claim_name(model)}},
-        {"name": "tmp", "emptyDir": {}},
-    ]
-    mounts: list[dict[str, Any]] = [{"name": "volume", "mountPath": "/volume"}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - in the container
-    if from_claim:
-        volumes.append({"name": "source", "persistentVolumeClaim": {"claimName": from_claim, "readOnly": True}})
-        mounts.append({"name": "source", "mountPath": f"/source/{from_claim}", "readOnly": True})
-    pod_spec: dict[str, Any] = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": POD_SECURITY,
-        # Room to remove what is half fetched.
-        "terminationGracePeriodSeconds": 30,
-        **placement(model),
-        **pull_secrets(model),
-        **_node_affinity(model),
-        "containers": [
-            {
-                "name": CONTAINER,
-                "image": settings.sync_image,
-                "args": [
-                    "--volume=/volume",
-                    "--source-root=/source",
-                    "--report=/dev/termination-log",
-                    f"--model={model.model_name}",
-                    f"--version={version.version}",
-                    # Kubernetes expands $(NAME) in arguments, and makes one of $$.
-                    f"--uri={version.source.uri.replace('$', '$$')}",
-                    f"--sha256={version.source.sha256}",
-                    f"--input-name={tensors.input_name}",
-                    f"--image-size={tensors.image_size}",
-                    f"--output-name={tensors.output_name}",
-                    f"--dimension={tensors.dimension}",
-                ],
-                "env": NO_TELEMETRY,
-                # Measured: 720 MiB at the peak of proving ViT-B-32 (352 MB).
-                "resources": {"requests": {"cpu": "100m", "memory": "768Mi"}},
-                "securityContext": CONTAINER_SECURITY,
-                "volumeMounts": mounts,
-            }
-        ],
-        "volumes": volumes,
-    }
-    # What it does, not where or by which release: an operator upgrade must not touch Jobs that are at work or have ended.
-    work_hash = content_hash(pod_spec["containers"][0]["args"])
-    if gpu:
-        pod_spec["containers"][0]["resources"] = {"requests": {"cpu": "100m", "memory": "768Mi", **gpu}, "limits": gpu}
-    if node:
-        pod_spec["affinity"] = {
-            "nodeAffinity": {
-                "requiredDuringSchedulingIgnoredDuringExecution": {
-                    "nodeSelectorTerms": [
-                        {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
-                    ]
-                }
-            }
-        }
+    volumes, mounts = _volumes(model, version)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": names.job_name(model.key.name, version=version.version, work_hash=work_hash),
+            # What it does, not where or by which release: an operator upgrade must not touch Jobs that are at work or have ended.
+            "name": names.job_name(model.key.name, version=version.version, work_hash=content_hash(arguments)),
             "labels": names.labels(model.key.name, names.COMPONENT_SYNC),
             "ownerReferences": [model.owner_reference],
         },
         "spec": {
             "backoffLimit": _BACKOFF_LIMIT,
             "activeDeadlineSeconds": _ACTIVE_DEADLINE_S,
-            "podFailurePolicy": {
-                "rules": [
-                    {
-                        "action": "FailJob",
-                        "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": _FINAL_EXIT_CODES},
-                    },
-                    # An evicted or drained pod is nobody's failure.
-                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-                ]
-            },
+            "podFailurePolicy": _failure_policy(),
             "template": {
                 "metadata": {"labels": names.labels(model.key.name, names.COMPONENT_SYNC)},
-                "spec": pod_spec,
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "securityContext": POD_SECURITY,
+                    # Room to remove what is half fetched.
+                    "terminationGracePeriodSeconds": 30,
+                    **placement(model),
+                    **pull_secrets(model),
+                    **(_only_on(node) if node else _node_affinity(model)),
+                    "containers": [
+                        {
+                            "name": CONTAINER,
+                            "image": settings.sync_image,
+                            "args": arguments,
+                            "env": NO_TELEMETRY,
+                            "resources": {"requests": _REQUESTS | gpu} | ({"limits": gpu} if gpu else {}),
+                            "securityContext": CONTAINER_SECURITY,
+                            "volumeMounts": mounts,
+                        }
+                    ],
+                    "volumes": volumes,
+                },
             },
         },
+    }
+
+
+def _arguments(model: ClipModel, version: ModelVersion) -> list[str]:
+    """Give the arguments of the contract (docs/spec/sync.md); the Job's name carries their hash."""
+    tensors = model.tensors
+    return [
+        "--volume=/volume",
+        "--source-root=/source",
+        "--report=/dev/termination-log",
+        f"--model={model.model_name}",
+        f"--version={version.version}",
+        # Kubernetes expands $(NAME) in arguments, and makes one of $$.
+        f"--uri={version.source.uri.replace('$', '$$')}",
+        f"--sha256={version.source.sha256}",
+        f"--input-name={tensors.input_name}",
+        f"--image-size={tensors.image_size}",
+        f"--output-name={tensors.output_name}",
+        f"--dimension={tensors.dimension}",
+    ]
+
+
+def _volumes(model: ClipModel, version: ModelVersion) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Give volumes and mounts: the model's claim as a whole, room for the program, and a source that is on a claim itself."""
+    volumes: list[dict[str, Any]] = [
+        {"name": "volume", "persistentVolumeClaim": {"claimName": claim_name(model)}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    mounts: list[dict[str, Any]] = [{"name": "volume", "mountPath": "/volume"}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - in the container
+    claim, _, path = version.source.uri.removeprefix("pvc://").partition("/")
+    if version.source.uri.startswith("pvc://") and path:
+        volumes.append({"name": "source", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
+        mounts.append({"name": "source", "mountPath": f"/source/{claim}", "readOnly": True})
+    return volumes, mounts
+
+
+def _failure_policy() -> dict[str, Any]:
+    final = {"containerName": CONTAINER, "operator": "In", "values": _FINAL_EXIT_CODES}
+    return {
+        "rules": [
+            {"action": "FailJob", "onExitCodes": final},
+            # An evicted or drained pod is nobody's failure.
+            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        ]
+    }
+
+
+def _node_affinity(model: ClipModel) -> dict[str, Any]:
+    """Give the part of affinity that is about nodes: what it says of other pods is meant for servers."""
+    affinity = model.spec.serving.affinity
+    if affinity is None or affinity.node_affinity is None:
+        return {}
+    return {"affinity": {"nodeAffinity": affinity.node_affinity.to_manifest()}}
+
+
+def _only_on(node: str) -> dict[str, Any]:
+    by_name = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+    return {
+        "affinity": {
+            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [by_name]}}
+        }
     }
