@@ -1,4 +1,4 @@
-"""Arguments and exit codes of the exporter; nothing else. Importing this module loads no heavy library.
+"""Exit codes and messages of the exporter; nothing else. Importing this module loads no heavy library.
 
 `clipmodel export` is `export` below, mounted; `python -m clipmodel_export` is the same command on its own.
 """
@@ -7,10 +7,10 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from clipmodel_export import options
 from clipmodel_export.console import RichReporter
 from clipmodel_export.errors import ExportError, UsageError
 from clipmodel_export.model import (
@@ -24,60 +24,22 @@ from clipmodel_export.model import (
 )
 from clipmodel_export.pipeline import quiet_libraries, run_export
 
-# torch.manual_seed takes 64 bits; more than anyone needs, and the same on every platform.
-LARGEST_SEED = 2**32 - 1
-
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
 @app.command("export")
 def export(
     *,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="PATH", help="Where the ONNX file goes.")
-    ] = DEFAULT_OUTPUT,
-    architecture: Annotated[
-        str, typer.Option(metavar="NAME", help="OpenCLIP architecture; its image tower is exported.")
-    ] = DEFAULT_ARCHITECTURE,
-    pretrained: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TAG|FILE",
-            show_default=DEFAULT_PRETRAINED,
-            help="Weights: one of OpenCLIP's tags, or a checkpoint file.",
-        ),
-    ] = None,
-    random_weights: Annotated[
-        bool,
-        typer.Option("--random-weights", help="No weights: a model of the right shape for demos and tests."),
-    ] = False,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=0,
-            max=LARGEST_SEED,
-            show_default="0",
-            help="With --random-weights: the same seed, the same model.",
-        ),
-    ] = None,
-    quick_gelu: Annotated[
-        bool | None,
-        typer.Option(
-            "--quickgelu/--no-quickgelu",
-            show_default="what the tag or the file's name says",
-            help="Activation that a checkpoint file was trained with.",
-        ),
-    ] = None,
-    test: Annotated[
-        bool,
-        typer.Option("--test", help="Verify before putting the file in place: ONNX checker, contract, PyTorch."),
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace another file at --output.")] = False,
-    next_step: Annotated[
-        bool, typer.Option("--next-step/--no-next-step", help="Print the ClipModel to apply next.")
-    ] = True,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the libraries' own messages.")] = False,
+    output: options.Output = DEFAULT_OUTPUT,
+    architecture: options.Architecture = DEFAULT_ARCHITECTURE,
+    pretrained: options.Pretrained = None,
+    random_weights: options.RandomChoice = False,
+    seed: options.Seed = None,
+    quick_gelu: options.QuickGelu = None,
+    test: options.Test = False,
+    force: options.Force = False,
+    next_step: options.NextStep = True,
+    verbose: options.Verbose = False,
 ) -> None:
     """Export an OpenCLIP image tower to one ONNX file that Triton serves.
 
