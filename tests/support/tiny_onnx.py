@@ -10,10 +10,10 @@ The arguments and `Fault` make the wrong models that the sync Job, the operator 
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -93,72 +93,95 @@ def build_tiny_onnx(
     """
     if image_size < GRID:
         raise ValueError(f"image_size {image_size} is below the grid of {GRID}")
-    kernel = image_size // GRID
-    side = (image_size - kernel) // kernel + 1
-    features = 3 * side * side
-    # Names inside begin with tiny_, so that no input or output name can collide with one.
-    constants = [
-        numpy_helper.from_array(np.float32(0.5).reshape(()), "tiny_middle"),
-        numpy_helper.from_array(_weights(seed, features, dimension), "tiny_weight"),
-        numpy_helper.from_array(_weights(seed + 1_000_003, 1, dimension)[0] * np.float32(0.05), "tiny_bias"),
-    ]
-    nodes = [
-        helper.make_node("Cast", [input_name], ["tiny_pixels"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["tiny_pixels", "tiny_middle"], ["tiny_centred"]),
-        helper.make_node(
-            "AveragePool", ["tiny_centred"], ["tiny_pooled"], kernel_shape=[kernel, kernel], strides=[kernel, kernel]
-        ),
-        helper.make_node("Flatten", ["tiny_pooled"], ["tiny_features"], axis=1),
-        helper.make_node("Gemm", ["tiny_features", "tiny_weight", "tiny_bias"], ["tiny_vector"]),
-    ]
-    domains = [helper.make_opsetid("", OPSET)]
-    match fault:
-        case Fault.NONE:
-            result = "tiny_vector"
-        case Fault.BATCH_DEPENDENT:
-            nodes += [
-                helper.make_node("ReduceMean", ["tiny_vector"], ["tiny_batch_mean"], axes=[0], keepdims=1),
-                helper.make_node("Add", ["tiny_vector", "tiny_batch_mean"], ["tiny_mixed"]),
-            ]
-            result = "tiny_mixed"
-        case Fault.NAN:
-            nodes += [
-                helper.make_node("Abs", ["tiny_vector"], ["tiny_positive"]),
-                helper.make_node("Sub", ["tiny_minus_one", "tiny_positive"], ["tiny_negative"]),
-                helper.make_node("Sqrt", ["tiny_negative"], ["tiny_not_a_number"]),
-            ]
-            constants.append(numpy_helper.from_array(np.float32(-1).reshape(()), "tiny_minus_one"))
-            result = "tiny_not_a_number"
-        case Fault.ZERO:
-            result = _scaled(nodes, constants, 0.0)
-        case Fault.CONSTANT:
-            nodes.append(helper.make_node("Add", [_scaled(nodes, constants, 0.0), "tiny_bias"], ["tiny_constant"]))
-            result = "tiny_constant"
-        case Fault.OVERFLOW:
-            result = _scaled(nodes, constants, 1e6)
-        case Fault.UNKNOWN_OPERATOR:
-            nodes.append(helper.make_node("Imaginary", ["tiny_vector"], ["tiny_imagined"], domain="example.invalid"))
-            domains.append(helper.make_opsetid("example.invalid", 1))
-            result = "tiny_imagined"
-    nodes.append(helper.make_node("Cast", [result], [output_name], to=output_dtype.value))
+    parts = _Parts()
+    features = _add_tower(parts, seed=seed, image_size=image_size, dimension=dimension, input_name=input_name)
+    result = _add_fault(parts, fault)
+    parts.node("Cast", [result], output_name, to=output_dtype.value)
     outputs = [helper.make_tensor_value_info(output_name, output_dtype.value, [batch, dimension])]
     if extra_output is not None:
-        nodes.append(helper.make_node("Identity", ["tiny_features"], [extra_output]))
+        parts.node("Identity", ["tiny_features"], extra_output)
         outputs.append(helper.make_tensor_value_info(extra_output, TensorProto.FLOAT, [batch, features]))
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info(input_name, input_dtype.value, [batch, 3, image_size, image_size])],
-        outputs,
-        initializer=constants,
-    )
+    inputs = [helper.make_tensor_value_info(input_name, input_dtype.value, [batch, 3, image_size, image_size])]
     model = helper.make_model(
-        graph, opset_imports=domains, ir_version=IR_VERSION, producer_name="clipmodel-tests", doc_string=note
+        helper.make_graph(parts.nodes, "tiny", inputs, outputs, initializer=parts.constants),
+        opset_imports=parts.domains,
+        ir_version=IR_VERSION,
+        producer_name="clipmodel-tests",
+        doc_string=note,
     )
     helper.set_model_props(model, {"clipmodel.weights": f"tiny seed={seed}"})
     onnx.checker.check_model(model)
     serialized: bytes = model.SerializeToString(deterministic=True)
     return serialized
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """A graph that grows. Names inside begin with tiny_, so that no input or output name can collide with one."""
+
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    constants: list[TensorProto] = field(default_factory=list)
+    domains: list[onnx.OperatorSetIdProto] = field(default_factory=lambda: [helper.make_opsetid("", OPSET)])
+
+    def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+    def constant(self, name: str, values: npt.ArrayLike) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(values, dtype=np.float32), name))
+        return name
+
+
+def _add_tower(parts: _Parts, *, seed: int, image_size: int, dimension: int, input_name: str) -> int:
+    """Average over the grid and project: `tiny_vector`. Give the number of averages."""
+    kernel = image_size // GRID
+    side = (image_size - kernel) // kernel + 1
+    features = 3 * side * side
+    parts.constant("tiny_middle", 0.5)
+    parts.constant("tiny_weight", _weights(seed, features, dimension))
+    # Another stream of weights than the projection's.
+    parts.constant("tiny_bias", _weights(seed + 1_000_003, 1, dimension)[0] * np.float32(0.05))
+    parts.node("Cast", [input_name], "tiny_pixels", to=TensorProto.FLOAT)
+    parts.node("Sub", ["tiny_pixels", "tiny_middle"], "tiny_centred")
+    parts.node("AveragePool", ["tiny_centred"], "tiny_pooled", kernel_shape=[kernel, kernel], strides=[kernel, kernel])
+    parts.node("Flatten", ["tiny_pooled"], "tiny_features", axis=1)
+    parts.node("Gemm", ["tiny_features", "tiny_weight", "tiny_bias"], "tiny_vector")
+    return features
+
+
+def _add_fault(parts: _Parts, fault: Fault) -> str:
+    """Spoil `tiny_vector`, and give the name of what is left of it."""
+    match fault:
+        case Fault.NONE:
+            return "tiny_vector"
+        case Fault.BATCH_DEPENDENT:
+            parts.node("ReduceMean", ["tiny_vector"], "tiny_batch_mean", axes=[0], keepdims=1)
+            return parts.node("Add", ["tiny_vector", "tiny_batch_mean"], "tiny_mixed")
+        case Fault.NAN:
+            parts.constant("tiny_minus_one", -1)
+            parts.node("Abs", ["tiny_vector"], "tiny_positive")
+            parts.node("Sub", ["tiny_minus_one", "tiny_positive"], "tiny_negative")
+            return parts.node("Sqrt", ["tiny_negative"], "tiny_not_a_number")
+        case Fault.ZERO:
+            return _add_product(parts, 0.0)
+        case Fault.CONSTANT:
+            return parts.node("Add", [_add_product(parts, 0.0), "tiny_bias"], "tiny_constant")
+        case Fault.OVERFLOW:
+            return _add_product(parts, 1e6)
+        case Fault.UNKNOWN_OPERATOR:
+            parts.domains.append(helper.make_opsetid("example.invalid", 1))
+            return parts.node("Imaginary", ["tiny_vector"], "tiny_imagined", domain="example.invalid")
+
+
+def _add_product(parts: _Parts, factor: float) -> str:
+    return parts.node("Mul", ["tiny_vector", parts.constant("tiny_factor", factor)], "tiny_scaled")
+
+
+def _weights(seed: int, rows: int, columns: int) -> npt.NDArray[np.float32]:
+    """Give uniform weights in [-1, 1), the same for ever for one seed and shape."""
+    drawn = hashlib.shake_128(f"clipmodel-tiny/{seed}/{rows}x{columns}".encode()).digest(rows * columns)
+    centred = np.frombuffer(drawn, dtype=np.uint8).astype(np.float32) - np.float32(128)
+    return (centred / np.float32(128)).reshape(rows, columns)
 
 
 def write_tiny_onnx(path: Path, **options: Unpack[TinyOptions]) -> TinyOnnx:
@@ -167,17 +190,3 @@ def write_tiny_onnx(path: Path, **options: Unpack[TinyOptions]) -> TinyOnnx:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return TinyOnnx(path=path, sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
-
-
-def _weights(seed: int, rows: int, columns: int) -> npt.NDArray[np.float32]:
-    """Uniform weights in [-1, 1), the same for ever for one seed and shape."""
-    drawn = hashlib.shake_128(f"clipmodel-tiny/{seed}/{rows}x{columns}".encode()).digest(rows * columns)
-    centred = np.frombuffer(drawn, dtype=np.uint8).astype(np.float32) - np.float32(128)
-    return (centred / np.float32(128)).reshape(rows, columns)
-
-
-def _scaled(nodes: list[onnx.NodeProto], constants: list[TensorProto], factor: float) -> str:
-    """Append `vector` times `factor`; return the name of the product."""
-    constants.append(numpy_helper.from_array(np.float32(factor).reshape(()), "tiny_factor"))
-    nodes.append(helper.make_node("Mul", ["tiny_vector", "tiny_factor"], ["tiny_scaled"]))
-    return "tiny_scaled"
