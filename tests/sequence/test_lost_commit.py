@@ -8,22 +8,17 @@ from collections.abc import Callable
 import pytest
 
 from support.builders import ONE, OTHER, build_spec
-from support.server_side_apply import Object
 from support.simulation import Simulation
 
 
-def _config_map(simulation: Simulation) -> Object:
-    found = simulation.cluster.find("ConfigMap")
-    assert found is not None
-    return found
-
-
 def _delete(simulation: Simulation) -> None:
-    simulation.cluster.remove(_config_map(simulation))
+    simulation.cluster.remove(simulation.cluster.get("ConfigMap"))
 
 
 def _forge(simulation: Simulation) -> None:
-    simulation.cluster.edit(_config_map(simulation), lambda o: o["data"].update({"versions.json": '{"versions": {}}'}))
+    simulation.cluster.edit(
+        simulation.cluster.get("ConfigMap"), lambda o: o["data"].update({"versions.json": '{"versions": {}}'})
+    )
 
 
 def _delete_with_jobs(simulation: Simulation) -> None:
@@ -45,7 +40,7 @@ async def test_a_lost_commit_opens_no_way_into_another_space(
     simulation.update(build_spec(ONE, OTHER, serving={"replicas": 2}))
     await simulation.settle()
     assert simulation.says("Stalled") == ("True", "EmbeddingSpaceMismatch")
-    committed = _config_map(simulation)["data"]
+    committed = simulation.cluster.get("ConfigMap")["data"]
     lose(simulation)
     if is_wiped:
         simulation.cluster.edit(simulation.clip, lambda o: o.pop("status"))
@@ -53,5 +48,5 @@ async def test_a_lost_commit_opens_no_way_into_another_space(
     await simulation.settle_at_random(random.Random(seed))  # noqa: S311 - played again by its seed
     assert simulation.says("Stalled") == ("True", "EmbeddingSpaceMismatch")
     assert simulation.status["servingVersions"] == [1]
-    assert _config_map(simulation)["data"] == committed
+    assert simulation.cluster.get("ConfigMap")["data"] == committed
     assert not [w for w in simulation.cluster.writes if w.startswith("load ") and " [3]" in w]

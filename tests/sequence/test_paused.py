@@ -6,17 +6,9 @@ from typing import Any
 
 from clipmodel_operator.models.resources import DEPLOYMENTS, JOBS
 from support.builders import NAME, TWO, build_spec, build_version
-from support.simulation import Simulation
+from support.simulation import Simulation, build_ready
 
 FASTER = {"maxQueueDelay": "1ms"}
-
-
-async def ready() -> Simulation:
-    simulation = Simulation()
-    simulation.create()
-    await simulation.settle()
-    simulation.assert_ready()
-    return simulation
 
 
 def writes(simulation: Simulation) -> list[str]:
@@ -24,7 +16,7 @@ def writes(simulation: Simulation) -> list[str]:
 
 
 async def test_a_paused_model_serves_and_its_edits_wait() -> None:
-    simulation = await ready()
+    simulation = await build_ready()
     before, jobs = writes(simulation), len(simulation.cluster.all(JOBS.kind))
     simulation.update(build_spec(build_version(), TWO, batching=FASTER, paused=True))
     await simulation.settle_waiting()
@@ -45,7 +37,7 @@ async def test_a_paused_model_serves_and_its_edits_wait() -> None:
 
 
 async def test_drift_is_left_alone_until_it_goes_on() -> None:
-    simulation = await ready()
+    simulation = await build_ready()
     simulation.update(build_spec(paused=True))
     await simulation.settle()
 
@@ -80,7 +72,7 @@ async def test_what_was_never_served_is_not_called_ready() -> None:
 
 
 async def test_a_pod_that_goes_while_paused_is_not_covered_up() -> None:
-    simulation = await ready()
+    simulation = await build_ready()
     simulation.update(build_spec(paused=True))
     await simulation.settle()
     deployment = simulation.cluster.find(DEPLOYMENTS.kind, NAME)

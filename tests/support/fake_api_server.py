@@ -48,6 +48,12 @@ class FakeApiServer:
         assert len(found) <= 1, f"{len(found)} objects of kind {kind}"
         return found[0] if found else None
 
+    def get(self, kind: str, name: str | None = None) -> Object:
+        """Give an object that must be there."""
+        found = self.find(kind, name)
+        assert found is not None, f"no {kind} {name or ''}"
+        return found
+
     def all(self, kind: str) -> list[Object]:
         return [o for (k, _, _), o in sorted(self.objects.items()) if k == kind]
 

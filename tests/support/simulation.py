@@ -215,9 +215,7 @@ class Simulation:
 
     @property
     def clip(self) -> Object:
-        found = self.cluster.find("ClipModel", NAME)
-        assert found is not None
-        return found
+        return self.cluster.get("ClipModel", NAME)
 
     @property
     def status(self) -> Object:
@@ -288,3 +286,12 @@ class Simulation:
                 self.fail(
                     f"converged, but writes ({'after a restart' if restart else 'at rest'}): {self.cluster.writes[before:]}"
                 )
+
+
+async def build_ready(spec: Object | None = None) -> Simulation:
+    """Give the world of a ClipModel that has become ready."""
+    simulation = Simulation()
+    simulation.create(spec)
+    await simulation.settle()
+    simulation.assert_ready()
+    return simulation

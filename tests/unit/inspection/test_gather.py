@@ -7,21 +7,13 @@ import pytest
 from clipmodel_operator.clients.reader import ReadError
 from clipmodel_operator.inspection.gather import Gatherer, NoSuchClipModelError
 from support.builders import NAME, NAMESPACE, build_server_pod
-from support.simulation import Simulation
+from support.simulation import Simulation, build_ready
 
 Object = dict[str, Any]
 
 
-async def running() -> Simulation:
-    simulation = Simulation()
-    simulation.create()
-    await simulation.settle()
-    simulation.assert_ready()
-    return simulation
-
-
 async def test_all_of_a_clip_model_is_read(make_reads: Any) -> None:
-    simulation = await running()
+    simulation = await build_ready()
     reads = make_reads(simulation.cluster)
     pod = simulation.pods()[0]["metadata"]["name"]
     reads.answers[pod] = "{}"
@@ -32,7 +24,7 @@ async def test_all_of_a_clip_model_is_read(make_reads: Any) -> None:
 
 
 async def test_what_may_not_be_read_is_said_and_not_asked_again(make_reads: Any) -> None:
-    simulation = await running()
+    simulation = await build_ready()
     reads = make_reads(simulation.cluster)
     reads.refused = {"Event", "proxy"}
     gatherer = Gatherer(reads)
@@ -45,7 +37,7 @@ async def test_what_may_not_be_read_is_said_and_not_asked_again(make_reads: Any)
 
 
 async def test_a_cluster_that_does_not_answer_is_an_error_and_not_a_missing_right(make_reads: Any) -> None:
-    simulation = await running()
+    simulation = await build_ready()
     reads = make_reads(simulation.cluster)
     gatherer = Gatherer(reads)
     reads.broken = {"Pod"}
@@ -56,7 +48,7 @@ async def test_a_cluster_that_does_not_answer_is_an_error_and_not_a_missing_righ
 
 
 async def test_without_the_right_to_list_pods_the_rest_is_there(make_reads: Any) -> None:
-    simulation = await running()
+    simulation = await build_ready()
     reads = make_reads(simulation.cluster)
     reads.refused = {"Pod"}
     found = await Gatherer(reads).one(NAMESPACE, NAME)
@@ -66,7 +58,7 @@ async def test_without_the_right_to_list_pods_the_rest_is_there(make_reads: Any)
 
 
 async def test_a_server_that_does_not_answer_is_no_note(make_reads: Any) -> None:
-    simulation = await running()
+    simulation = await build_ready()
     found = await Gatherer(make_reads(simulation.cluster)).one(NAMESPACE, NAME)
     assert found.stats == {simulation.pods()[0]["metadata"]["name"]: ""}
     assert found.notes == ()
@@ -83,7 +75,7 @@ def add_event(simulation: Simulation, name: str, kind: str, about: str, type_: s
 
 
 async def test_warnings_of_children_are_told_and_strangers_are_not(make_reads: Any) -> None:
-    simulation = await running()
+    simulation = await build_ready()
     pod = simulation.pods()[0]
     name, owner = pod["metadata"]["name"], pod["metadata"]["ownerReferences"][0]["name"]
     add_event(simulation, "Unhealthy", "Pod", name, "Warning")
@@ -97,7 +89,7 @@ async def test_warnings_of_children_are_told_and_strangers_are_not(make_reads: A
 
 
 async def test_the_log_of_a_working_job_is_read(make_reads: Any) -> None:
-    simulation = await running()
+    simulation = await build_ready()
     pod = next(p for p in simulation.cluster.all("Pod") if p not in simulation.pods())
     pod["status"] = build_server_pod()["status"]  # it still runs
     reads = make_reads(simulation.cluster)
@@ -107,19 +99,19 @@ async def test_the_log_of_a_working_job_is_read(make_reads: Any) -> None:
 
 class TestNoSuchClipModel:
     async def test_those_that_there_are_are_named(self, make_reads: Any) -> None:
-        simulation = await running()
+        simulation = await build_ready()
         with pytest.raises(
             NoSuchClipModelError, match=f"no ClipModel clop in namespace {NAMESPACE}; there are: {NAME}"
         ):
             await Gatherer(make_reads(simulation.cluster)).one(NAMESPACE, "clop")
 
     async def test_another_namespace_is_named(self, make_reads: Any) -> None:
-        simulation = await running()
+        simulation = await build_ready()
         with pytest.raises(NoSuchClipModelError, match=f"there is one in {NAMESPACE}: -n {NAMESPACE}"):
             await Gatherer(make_reads(simulation.cluster)).one("default", NAME)
 
     async def test_no_right_to_look_elsewhere_is_no_error_of_its_own(self, make_reads: Any) -> None:
-        simulation = await running()
+        simulation = await build_ready()
         reads = make_reads(simulation.cluster)
         reads.refused = {"ClipModel everywhere"}
         with pytest.raises(NoSuchClipModelError, match="nor any other"):
@@ -127,7 +119,7 @@ class TestNoSuchClipModel:
 
 
 async def test_many_are_read_in_few_requests(make_reads: Any) -> None:
-    simulation = await running()
+    simulation = await build_ready()
     for i in range(20):
         simulation.cluster.add(
             {

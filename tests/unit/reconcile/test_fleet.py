@@ -5,15 +5,7 @@ from __future__ import annotations
 from clipmodel_operator.models.clipmodel import parse_clip_model
 from clipmodel_operator.reconcile.fleet import Fleet
 from clipmodel_operator.rendering.config_map import read_committed
-from support.simulation import Simulation
-
-
-async def ready() -> Simulation:
-    simulation = Simulation()
-    simulation.create()
-    await simulation.settle()
-    simulation.assert_ready()
-    return simulation
+from support.simulation import Simulation, build_ready
 
 
 async def look(simulation: Simulation, fleet: Fleet) -> str | None:
@@ -26,7 +18,7 @@ async def look(simulation: Simulation, fleet: Fleet) -> str | None:
 
 
 async def test_a_difference_is_asked_for_again_and_a_proof_is_not() -> None:
-    simulation = await ready()
+    simulation = await build_ready()
     fleet, triton = Fleet(simulation.triton), simulation.triton
     triton.serves_wrong = True
     assert "version 1, golden image 0: cosine" in str(await look(simulation, fleet))
@@ -39,7 +31,7 @@ async def test_a_difference_is_asked_for_again_and_a_proof_is_not() -> None:
 
 
 async def test_no_answer_is_neither() -> None:
-    simulation = await ready()
+    simulation = await build_ready()
     fleet, triton = Fleet(simulation.triton), simulation.triton
     triton.answers = False
     assert await look(simulation, fleet) == "no answer"
@@ -48,7 +40,7 @@ async def test_no_answer_is_neither() -> None:
 
 
 async def test_another_run_and_another_resource_are_asked_anew() -> None:
-    simulation = await ready()
+    simulation = await build_ready()
     fleet, triton = Fleet(simulation.triton), simulation.triton
     assert await look(simulation, fleet) is None
     triton.serves_wrong = True
@@ -63,7 +55,7 @@ async def test_another_run_and_another_resource_are_asked_anew() -> None:
 
 
 async def test_a_version_of_which_no_proof_is_known_is_a_difference() -> None:
-    simulation = await ready()
+    simulation = await build_ready()
     (server,) = simulation.ready_servers()
     found = server.configs["clip"]
     server.configs["clip"] = {**found, "version_policy": {"specific": {"versions": [1, 9]}}}
