@@ -90,10 +90,7 @@ def main() -> int:
             narrator.say(line)
         report = _measure(narrator, arguments)
     except DemoError as error:
-        if error.details:
-            narrator.plain(error.details)
-        narrator.say(str(error), style="bold red")
-        narrator.plain(error.advice)
+        narrator.fail(error)
         return 1
     except BenchError as error:
         narrator.say(str(error), style="bold red")

@@ -21,10 +21,7 @@ def main() -> int:
         else:
             down(narrator, arguments.name)
     except DemoError as error:
-        if error.details:
-            narrator.plain(error.details)
-        narrator.say(str(error), style="bold red")
-        narrator.plain(error.advice)
+        narrator.fail(error)
         return 1
     except KeyboardInterrupt:
         narrator.say(f"stopped; python -m demo {arguments.action} goes on from here")

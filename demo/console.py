@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.text import Text
 
+from demo.errors import DemoError
+
 
 class Narrator:
     """The demo's voice."""
@@ -19,6 +21,13 @@ class Narrator:
         """Print one line; nothing in it is markup."""
         stamp = f"[{time.monotonic() - self._start:.1f}s]"
         self._console.print(Text.assemble((stamp, "dim"), " ", (text, style)), soft_wrap=True)
+
+    def fail(self, error: DemoError) -> None:
+        """Say what failed, with its last words before and what to do after it."""
+        if error.details:
+            self.plain(error.details)
+        self.say(str(error), style="bold red")
+        self.plain(error.advice)
 
     def detail(self, text: str) -> None:
         """Print one line of a step."""

@@ -47,7 +47,7 @@ def export(narrator: Narrator, *, random_weights: bool) -> Model:
 def _export(narrator: Narrator, *, random_weights: bool) -> None:
     base = [sys.executable, "-m", "clipmodel_export", "--no-next-step", "--output", str(settings.MODEL)]
     random = [*base, "--random-weights", "--seed", str(settings.RANDOM_SEED)]
-    code = _TRY_AGAIN
+    code, tried = _TRY_AGAIN, base
     if not random_weights:
         # Asked here already: the exporter would load PyTorch first, for which a busy machine takes a minute.
         unreachable = check_reachable(settings.WEIGHTS_HUB, within_s=5)
@@ -58,11 +58,12 @@ def _export(narrator: Narrator, *, random_weights: bool) -> None:
             narrator.say("the weights hub cannot be reached from here: random weights instead", style="yellow")
     if code == _TRY_AGAIN:
         narrator.announce("model: exporting ViT-B-32 with random weights")
-        code = command.run_in_foreground(random)
+        tried = random
+        code = command.run_in_foreground(tried)
     if code != 0:
         raise DemoError(
             f"The exporter failed with exit code {code}; its words are above.",
-            advice=f"Try it by hand: {command.typed(random)}",
+            advice=f"Try it by hand: {command.typed(tried)}",
         )
 
 

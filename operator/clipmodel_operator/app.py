@@ -107,7 +107,7 @@ def build_operator(cluster: Cluster, triton: TritonClient, *, root_key: bytes, r
     return Operator(cache=cache, queue=WorkQueue(), reconciler=reconciler, backoff=Backoff())
 
 
-async def _first(attempt: Any, what: str) -> Any:
+async def _retry_until_done(attempt: Any, what: str) -> Any:
     """Repeat what the start needs until it succeeds: the CRD or the role may be applied after the operator."""
     backoff = Backoff(limit_s=15.0)
     while True:
@@ -133,11 +133,13 @@ async def run_operator(options: OperatorOptions) -> None:
     cluster = await connect(kubeconfig=options.kubeconfig)
     try:
         async with aiohttp.ClientSession() as session:
-            root_key = await _first(
+            root_key = await _retry_until_done(
                 lambda: ensure_root_key(cluster, options.operator_namespace), "reading the root key"
             )
             operator = build_operator(cluster, TritonClient(session), root_key=root_key, render=options.render)
-            await _first(lambda: operator.list_all(cluster, options.namespaces), "listing (are CRD and role applied?)")
+            await _retry_until_done(
+                lambda: operator.list_all(cluster, options.namespaces), "listing (are CRD and role applied?)"
+            )
             served = ", ".join(options.namespaces) or "all"
             logger.info(
                 "caches are filled: %d ClipModels; namespaces: %s", len(operator.cache.all(CLIP_MODELS.kind)), served

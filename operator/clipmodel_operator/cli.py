@@ -96,12 +96,13 @@ def render(
         clipmodel render -f clip.yaml --only config > config.pbtxt
     """
     from clipmodel_operator.models.api import Profile
-    from clipmodel_operator.offline import render_offline
+    from clipmodel_operator.offline import read_file, render_offline
     from clipmodel_operator.rendering.settings import RenderSettings
 
     settings = RenderSettings(triton_image=triton_image) if triton_image else RenderSettings()
-    text = sys.stdin.read() if str(file) == "-" else _read(file)
-    typer.echo(render_offline(text, settings, only=only, profile=Profile(profile) if profile else None), nl=False)
+    typer.echo(
+        render_offline(read_file(file), settings, only=only, profile=Profile(profile) if profile else None), nl=False
+    )
 
 
 @app.command()
@@ -160,15 +161,6 @@ def operator(
         kubeconfig=str(kubeconfig) if kubeconfig else None,
     )
     asyncio.run(run_operator(options))
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except OSError as error:
-        raise ClipModelError(
-            f"cannot read {file}: {error.strerror}. Name a YAML file with a ClipModel, or - for standard input."
-        ) from error
 
 
 def _configure_logging(level: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import struct
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -43,6 +45,18 @@ def dump_yaml(obj: object) -> str:
     return yaml.dump(obj, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
 
 
+def read_file(file: Path) -> str:
+    """Read what `--file` names; - is standard input. Raises ClipModelError where it cannot be read."""
+    if str(file) == "-":
+        return sys.stdin.read()
+    try:
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise ClipModelError(
+            f"cannot read {file}: {error.strerror}. Name a YAML file with a ClipModel, or - for standard input."
+        ) from error
+
+
 def read_object(text: str) -> dict[str, Any]:
     """Read the one ClipModel in YAML as a user writes it. Raises ClipModelError with what to correct."""
     try:
@@ -59,7 +73,7 @@ def read_object(text: str) -> dict[str, Any]:
         raise ClipModelError(f"apiVersion is {obj.get('apiVersion')!r}, expected {names.API_VERSION}")
     metadata = obj.get("metadata") or {}
     if not isinstance(metadata, dict) or not metadata.get("name"):
-        raise ClipModelError("metadata.name is missing")
+        raise ClipModelError("metadata.name is missing: give the ClipModel a name")
     return obj
 
 
@@ -115,6 +129,6 @@ def render_offline(
         return render_config_pbtxt(model, versions=chosen)
     objects = [o for o in render_objects(model, settings) if only is None or o["kind"].lower() == only.lower()]
     if not objects:
-        kinds = ", ".join(o["kind"] for o in render_objects(model, settings))
+        kinds = ", ".join(dict.fromkeys(o["kind"] for o in render_objects(model, settings)))
         raise ClipModelError(f"nothing of kind {only} is made of a ClipModel: choose config, {kinds}")
     return "---\n".join(dump_yaml(o) for o in objects)

@@ -277,21 +277,14 @@ async def test_versions_sync_while_others_serve_and_at_most_two_at_once() -> Non
     more = [build_version(n, uri=URI_2, sha256=SHA_2) for n in range(2, 7)]
     change(simulation, ONE, *more)
     most = 0
-    for _ in range(600):
-        simulation.deliver_all()
-        if len(simulation.queue):
-            await simulation.work()
-        elif steps := simulation.controllers.steps():
-            simulation._step(steps[0])
-        elif simulation._timer is not None:
-            simulation.advance(0)
-            if not len(simulation.queue):
-                break
-        else:
-            break
+
+    def look() -> None:
+        nonlocal most
         jobs = simulation.cluster.all("Job")
         most = max(most, sum(not j.get("status", {}).get("codes") for j in jobs))
         assert simulation.can_embed(1) or simulation.can_embed(6)
+
+    await simulation.settle(steps=600, look=look)
     simulation.assert_ready(6)
     assert most <= 2
     assert simulation.status["versions"][0]["version"] == 1

@@ -35,17 +35,12 @@ async def roll(simulation: Simulation, changed: dict[str, Any]) -> int:
     """Change the spec, let everything happen, and give the least number of pods that were ready meanwhile."""
     simulation.update(changed)
     fewest = len(simulation.ready_servers())
-    for _ in range(400):
-        simulation.deliver_all()
-        if len(simulation.queue):
-            await simulation.work()
-        elif steps := simulation.controllers.steps():
-            simulation._step(steps[0])
-        elif simulation._timer is not None:
-            simulation.advance(simulation._timer - simulation.clock.seconds)
-        else:
-            break
+
+    def look() -> None:
+        nonlocal fewest
         fewest = min(fewest, len(simulation.ready_servers()))
+
+    await simulation.settle_waiting(look=look)
     simulation.assert_ready()
     assert all(p["spec"]["containers"][0]["image"] == NEW_IMAGE for p in simulation.pods())
     return fewest

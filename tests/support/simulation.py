@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Callable
 from typing import Any, cast
 
 from clipmodel_operator.app import Operator
@@ -128,8 +129,8 @@ class Simulation:
 
     # What goes on.
 
-    async def settle(self, *, steps: int = 400) -> None:
-        """Let everything happen in order, until nothing is left but waiting for a time."""
+    async def settle(self, *, steps: int = 400, look: Callable[[], None] = lambda: None) -> None:
+        """Let everything happen in order, until nothing is left but waiting for a time. `look` is called after whatever happened."""
         for _ in range(steps):
             self.deliver_all()
             if len(self.queue):
@@ -140,13 +141,14 @@ class Simulation:
                 self._step(following[0])
             else:
                 return
+            look()
         self.fail("it does not come to rest")
 
-    async def settle_waiting(self, *, seconds: float = 3600) -> None:
+    async def settle_waiting(self, *, seconds: float = 3600, look: Callable[[], None] = lambda: None) -> None:
         """Settle, and go on at each time that is waited for, as long as that changes something."""
         end = self.clock.seconds + seconds
         while True:
-            await self.settle()
+            await self.settle(look=look)
             if self._timer is None or self._timer > end:
                 return
             self.advance(self._timer - self.clock.seconds)

@@ -137,13 +137,13 @@ def diff(
     """
     from clipmodel_operator.inspection.compare import Images, show_diff
     from clipmodel_operator.inspection.terminal import make_console
+    from clipmodel_operator.offline import read_file
 
     async def ask(reader: Reader) -> int:
-        text = sys.stdin.read() if str(file) == "-" else _read(file)
         images = Images(triton_image, sync_image)
         return await show_diff(
             reader,
-            text,
+            read_file(file),
             make_console(sys.stdout),
             namespace=namespace,
             context_namespace=reader.namespace,
@@ -153,15 +153,6 @@ def diff(
         )
 
     raise typer.Exit(_run(ask, kubeconfig=kubeconfig, context=context, failed=DiffCode.FAILED))
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except OSError as error:
-        raise ClipModelError(
-            f"cannot read {file}: {error.strerror}. Name a YAML file with a ClipModel, or - for standard input."
-        ) from error
 
 
 def _run(ask: Callable[[Reader], Awaitable[int]], *, kubeconfig: Path | None, context: str | None, failed: int) -> int:

@@ -12,18 +12,10 @@ import yaml
 
 from clipmodel_operator import __version__, cli
 from clipmodel_operator.rendering.crd import render_crd
+from support.command_line import run
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLE = ROOT / "manifests/samples/openclip-vit-b32.yaml"
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Run the command as the shell does, and give its exit code."""
-    monkeypatch.setattr(sys, "argv", ["clipmodel", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    code = ended.value.code
-    return code if isinstance(code, int) else 1 if code else 0
 
 
 def test_help_names_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,7 +168,7 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: Path) -> str:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(cli, "_read", broken)
+    monkeypatch.setattr("clipmodel_operator.offline.read_file", broken)
     monkeypatch.setattr(sys, "argv", ["clipmodel", "render", "-f", "x"])
     with pytest.raises(KeyError, match="a bug"):
         cli.main()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clipmodel_operator import cli
 from clipmodel_operator.clients.reader import Reader
 from clipmodel_operator.inspection.codes import DiffCode, StatusCode
 from clipmodel_operator.inspection.completion import complete_names, complete_namespaces
+from support.command_line import run
 
 SAMPLE = str(Path(__file__).resolve().parents[3] / "manifests/samples/openclip-vit-b32.yaml")
 
@@ -26,14 +25,6 @@ def dead_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     )
     monkeypatch.setenv("KUBECONFIG", str(file))
     return str(file)
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["clipmodel", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    code = ended.value.code
-    return code if isinstance(code, int) else 1 if code else 0
 
 
 @pytest.mark.parametrize("command", ["status", "diff"])
