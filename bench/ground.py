@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from demo import cluster, command, settings
+from demo import cluster, command, install, settings
 from demo.console import Narrator
 
 from bench.errors import BenchError
@@ -64,23 +64,10 @@ def install_crd(ground: Ground) -> None:
 def install_operator(narrator: Narrator, ground: Ground) -> None:
     """Install manifests/cluster-wide with the images of this checkout, and wait until the operator runs."""
     with narrator.step("operator"):
-        env = [{"name": n, "value": ground.images[n]} for n in ("CLIPMODEL_TRITON_IMAGE", "CLIPMODEL_SYNC_IMAGE")]
-        container = {"name": "operator", "image": ground.images["CLIPMODEL_OPERATOR_IMAGE"], "env": env}
-        patch = {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": settings.OPERATOR, "namespace": _SYSTEM},
-            "spec": {"template": {"spec": {"containers": [container]}}},
-        }
         overlay = OUTPUT / "install"
         overlay.mkdir(parents=True, exist_ok=True)
         base = os.path.relpath(ROOT / "manifests" / "cluster-wide", overlay)
-        content = {
-            "apiVersion": "kustomize.config.k8s.io/v1beta1",
-            "kind": "Kustomization",
-            "resources": [base],
-            "patches": [{"patch": json.dumps(patch)}],
-        }
+        content = install.render_overlay(ground.images, base=base)
         (overlay / "kustomization.yaml").write_text(json.dumps(content, indent=2) + "\n")
         kubectl(ground, "apply", "--server-side", "--force-conflicts", "-k", str(overlay))
         kubectl(ground, "-n", _SYSTEM, "rollout", "status", f"deployment/{settings.OPERATOR}", "--timeout=180s")

@@ -33,7 +33,7 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether every number is within the tolerance."""
+        """Whether the largest difference is within the tolerance. The cosine is for people, and decides nothing."""
         return self.max_abs_diff <= self.tolerance
 
 

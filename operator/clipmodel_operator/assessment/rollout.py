@@ -62,17 +62,17 @@ def check_space(
     `newEmbeddingSpace` on a version draws a line before it; who has drawn it may cross it in either direction. Where nothing serves there is
     nothing to compare with.
     """
-    tolerance = model.spec.verification.min_cosine
+    min_cosine = model.spec.verification.min_cosine
     if model.spec.verification.embedding_space is SpaceLock.UNLOCKED:
         return None
     lines = [v.version for v in model.spec.versions if v.new_embedding_space]
     for other in serving:
         low, high = sorted((record.version, other.version))
-        anchor = find_space(other, spaces, min_cosine=tolerance)
+        anchor = find_space(other, spaces, min_cosine=min_cosine)
         found = similarity(record, anchor) if anchor is not None else 1.0
-        if found < tolerance and not any(low < line <= high for line in lines):
+        if found < min_cosine and not any(low < line <= high for line in lines):
             message = (
-                f"its embeddings are of another space than those of version {other.version}: cosine {found:.4f}, at least {tolerance} "
+                f"its embeddings are of another space than those of version {other.version}: cosine {found:.4f}, at least {min_cosine} "
                 f"expected. If stored vectors are to be made anew, set newEmbeddingSpace: true on version {high}."
             )
             return SyncFailure(record.version, is_final=True, reason=reasons.EMBEDDING_SPACE_MISMATCH, message=message)

@@ -89,6 +89,10 @@ def assess_sync(
     return _assess_unfinished(version, job=job, pods=pods, failure=failure, now=now)
 
 
+def _minutes(delay: timedelta) -> int:
+    return int(delay.total_seconds() // 60)
+
+
 def _left_s(failed: Mapping[str, Any], delay: timedelta, now: datetime) -> float:
     """Give the seconds that are left of a delay that began when the Job failed."""
     return (datetime.fromisoformat(str(failed["lastTransitionTime"])) + delay - now).total_seconds()
@@ -104,7 +108,7 @@ def _assess_final(
     left = _left_s(failed, LOOK_AGAIN_AT_SOURCE_AFTER, now)
     if left <= 0:
         return SyncAssessment(version, SyncPhase.START_OVER, "looking at the source again", failure=failure)
-    message = f"{failure.message} Looked at again every 10 minutes."
+    message = f"{failure.message} Looked at again every {_minutes(LOOK_AGAIN_AT_SOURCE_AFTER)} minutes."
     return SyncAssessment(version, SyncPhase.FAILED, message, failure=failure, retry_after_s=left)
 
 
@@ -129,7 +133,11 @@ def _assess_unfinished(
             return SyncAssessment(version, SyncPhase.START_OVER, "trying again with a new sync Job", failure=failure)
         told = failure.message if failure else f"sync Job {job['metadata']['name']} failed: {failed.get('message', '')}"
         return SyncAssessment(
-            version, SyncPhase.RETRYING, f"{told} Trying again every 5 minutes.", failure=failure, retry_after_s=left
+            version,
+            SyncPhase.RETRYING,
+            f"{told} Trying again every {_minutes(RETRY_EXHAUSTED_AFTER)} minutes.",
+            failure=failure,
+            retry_after_s=left,
         )
     if failure is not None:
         return SyncAssessment(version, SyncPhase.RETRYING, f"{failure.message} Trying again.", failure=failure)

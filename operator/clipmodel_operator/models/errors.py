@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ClipModelError(Exception):
-    """Base of every error that this package raises on purpose. Its text says what the user does next."""
+    """Base of every error that this package raises on purpose. Its text says what was found, and what to do."""
 
 
 class StalledError(ClipModelError):
@@ -31,4 +31,4 @@ class GoneError(ClipModelError):
 
 
 class RejectedError(ClipModelError):
-    """The API server refuses an object that we rendered (400, 403 for a quota, 422): its own words say why."""
+    """The API server refuses an object that we rendered (400, 422, 403 by an admission rule), or Triton a request (400): their own words say why."""
