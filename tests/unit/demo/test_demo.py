@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[3]
 sys.path.append(str(ROOT))  # the demo is run from the checkout, and is no part of the distribution
 
-from demo import cluster, command, install, model_server, sample, settings  # noqa: E402
+from demo import cluster, command, install, model, model_server, sample, settings  # noqa: E402
 from demo.console import Narrator  # noqa: E402
 from demo.errors import DemoError  # noqa: E402
 from rich.console import Console  # noqa: E402
@@ -134,6 +134,33 @@ def test_lines_carry_the_time_and_no_colour_where_nobody_watches() -> None:
         narrator.detail("[bold] is no markup")
     assert [line.partition("] ")[2] for line in output.getvalue().splitlines()] == ["images", "  [bold] is no markup"]
     assert "\x1b" not in output.getvalue()
+
+
+def test_a_failure_is_told_with_its_last_words_before_and_the_advice_after() -> None:
+    file = io.StringIO()
+    Narrator(Console(file=file, width=200)).fail(DemoError("it broke", advice="look there", details="last words"))
+    first, second, third = file.getvalue().splitlines()
+    assert (first, third) == ("last words", "look there")
+    assert second.endswith("] it broke")
+
+
+@pytest.mark.parametrize(
+    ("reachable", "codes", "is_random"), [(True, [10], False), (True, [11, 10], True), (False, [10], True)]
+)
+def test_the_export_that_failed_is_the_one_to_try_by_hand(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, reachable: bool, codes: list[int], is_random: bool
+) -> None:
+    monkeypatch.setattr(settings, "WORK", tmp_path)
+    monkeypatch.setattr(settings, "MODEL", tmp_path / "model.onnx")
+    monkeypatch.setattr(model, "check_reachable", lambda *_, **__: None if reachable else "no answer")
+    # In the exporter's place a program with its exit codes: the real one takes minutes.
+    run, left = command.run_in_foreground, iter(codes)
+    monkeypatch.setattr(
+        command, "run_in_foreground", lambda _: run([sys.executable, "-c", f"raise SystemExit({next(left)})"])
+    )
+    with pytest.raises(DemoError, match="exit code 10") as failed:
+        model.export(Narrator(Console(file=io.StringIO())), random_weights=False)
+    assert ("--random-weights" in failed.value.advice) == is_random
 
 
 def test_output_and_lines_of_a_child_are_kept_apart() -> None:
