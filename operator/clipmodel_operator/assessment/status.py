@@ -37,6 +37,10 @@ def _versions(numbers: Sequence[int]) -> str:
     return ("version " if len(numbers) == 1 else "versions ") + ", ".join(str(n) for n in numbers)
 
 
+def _pods(count: int) -> str:
+    return "1 pod" if count == 1 else f"{count} pods"
+
+
 def _is_proven(pod: PodState) -> bool:
     """Tell whether a pod gets traffic and gave the proven embeddings of what it runs."""
     return is_ready(pod.pod) and pod.loaded is not None and pod.loaded.difference is None
@@ -166,7 +170,7 @@ def _paused_verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -
         message = "No proven pod serves, and while spec.paused is true nothing is done about it: set it to false."
         return _Verdict(Said("False", reasons.PAUSED, message))
     count = sum(1 for p in view.pods if _is_proven(p))
-    message = f"{_versions(serving)} of {subject.model_name} on {count} pods, proven by the golden check."
+    message = f"{_versions(serving)} of {subject.model_name} on {_pods(count)}, proven by the golden check."
     return _Verdict(Said("True", reasons.SERVING, message))
 
 
@@ -200,7 +204,9 @@ def _pods_verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> 
     count = f"{len(proven)} of {subject.replicas} pods"
     trouble = next((t for t in (find_trouble(p.pod) for p in view.pods) if t), None)
     if view.pending and serving:
-        message = f"{_versions(view.target)} with the current configuration goes to {view.pending} running pods, proven first."
+        message = (
+            f"{_versions(view.target)} with the current configuration goes to {_pods(view.pending)}, proven first."
+        )
         return _working(reasons.ROLLING_OUT, _with_what_serves(message, serving))
     if proven and view.is_rolling:
         message = f"Pods are replaced by those of the new spec{f'; {trouble}' if trouble else ''}".rstrip(".") + "."

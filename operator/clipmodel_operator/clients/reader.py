@@ -63,7 +63,7 @@ def find_context(kubeconfig: str | None, context: str | None) -> Context:
     chosen = active if context is None else next((c for c in contexts if c["name"] == context), None)
     if chosen is None:
         there = ", ".join(sorted(str(c["name"]) for c in contexts))
-        raise ReadError(f"there is no context {context}; there are: {there}")
+        raise ReadError(f"there is no context {context}; {f'there are: {there}' if there else 'there is none at all'}")
     return Context(str(chosen["name"]), str((chosen.get("context") or {}).get("namespace") or "default"))
 
 
@@ -78,7 +78,9 @@ def explain(status: int, body: str, what: str) -> ReadError:
         case 401:
             return ReadError(f"the cluster does not know you ({message}): log in again, or choose another --context")
         case 403:
-            return ForbiddenError(f"you may not do this: {message}. Ask for the role `view` in that namespace.")
+            return ForbiddenError(
+                f"you may not do this: {message}. Ask for the role `view` in that namespace (`edit` to ask pods what they have loaded)."
+            )
         case 404:
             return AbsentError(f"{what}: {message}")
         case _:

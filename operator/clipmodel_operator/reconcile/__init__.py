@@ -1,1 +1,1 @@
-"""One pass per key: gather, render, apply, prune, verify, assess, report. Reads top to bottom."""
+"""One pass per key: gather, look at the pods, plan, apply, prune, report, roll out."""

@@ -146,10 +146,10 @@ def plan_versions(
     # A version that serves and is in the spec no longer is still needed until another takes over.
     still = {r.version: r for r in before.records if r.version in before.versions}
     records = tuple(sorted({**still, **fresh}.values(), key=lambda r: r.version))
-    tolerance = model.spec.verification.min_cosine
-    spaces = with_spaces(records, before.spaces, min_cosine=tolerance)
+    min_cosine = model.spec.verification.min_cosine
+    spaces = with_spaces(records, before.spaces, min_cosine=min_cosine)
     # An anchor stays for as long as any version is of its space.
-    used = {space.id for r in records if (space := find_space(r, spaces, min_cosine=tolerance))}
+    used = {space.id for r in records if (space := find_space(r, spaces, min_cosine=min_cosine))}
     spaces = tuple(s for s in spaces if s.id in used)
     serving = [r for r in records if r.version in (before.versions or served)]
     # Until the volume has told of what serves, nothing can be compared with it.
