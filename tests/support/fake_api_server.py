@@ -114,6 +114,7 @@ class FakeApiServer:
     async def list_objects(
         self, resource: Resource, *, namespace: str | None = None, label_selector: str = ""
     ) -> list[Object]:
+        self.before_read(f"list {resource.kind}")
         key, _, value = label_selector.partition("=")
         return [
             copy.deepcopy(o)

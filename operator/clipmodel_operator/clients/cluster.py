@@ -15,7 +15,7 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config.config_exception import ConfigException
 
-from clipmodel_operator.models.errors import ClipModelError, GoneError, RejectedError, RetryError
+from clipmodel_operator.models.errors import ClipModelError, ForbiddenError, GoneError, RejectedError, RetryError
 from clipmodel_operator.models.names import FIELD_MANAGER
 from clipmodel_operator.models.resources import Resource
 
@@ -88,7 +88,8 @@ def translate(status: int, body: str, headers: Mapping[str, str], what: str) -> 
         case 403 if "quota" in message:
             return RetryError(f"{message} (raise the quota, or delete what is not needed)")
         case 401 | 403 if status == 401 or " cannot " in message:
-            return RetryError(f"{message} (the operator's role lacks this right: apply manifests/ of this release)")
+            kind = ForbiddenError if status == 403 else RetryError
+            return kind(f"{message} (the operator's role lacks this right: apply manifests/ of this release)")
         case 403 if "being terminated" in message:
             return GoneError(message)
         case 403:

@@ -26,6 +26,10 @@ class RetryError(ClipModelError):
         self.retry_after_s = retry_after_s
 
 
+class ForbiddenError(RetryError):
+    """A right is missing; whoever gives it need not touch the ClipModel."""
+
+
 class GoneError(ClipModelError):
     """The object is not there any more."""
 

@@ -7,13 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from clipmodel_operator.models import names
 from clipmodel_operator.models.api import SERVED_PROFILES, Profile
 from clipmodel_operator.models.clipmodel import ClipModel
+from clipmodel_operator.models.errors import ForbiddenError
 from clipmodel_operator.models.facts import Observed
 from clipmodel_operator.models.quantity import parse_quantity
+from clipmodel_operator.models.resources import NODES, Resource
+from clipmodel_operator.rendering.pods import gpu_resources
+
+
+class NodeStore(Protocol):
+    """The part of the Kubernetes API that lists nodes."""
+
+    async def list_objects(self, resource: Resource) -> list[dict[str, Any]]: ...
 
 
 def known_profile(model: ClipModel, observed: Observed) -> Profile | None:
@@ -37,6 +46,23 @@ def choose_profile(nodes: Sequence[Mapping[str, Any]], *, resource: str) -> Prof
         return is_open and parse_quantity(allocatable.get(resource, "0")) > 0
 
     return Profile.GPU if any(offers(n) for n in nodes) else Profile.CPU
+
+
+async def resolve_profile(store: NodeStore, model: ClipModel, observed: Observed) -> ClipModel:
+    """Put a profile in place of `auto`; nodes are asked for only while none is chosen yet."""
+    profile = known_profile(model, observed)
+    if profile is None:
+        resource = next(iter(gpu_resources(model)))
+        try:
+            nodes = await store.list_objects(NODES)
+        except ForbiddenError as error:
+            # The right is no part of the operator's own role, and the API server's words do not say where to get it.
+            raise ForbiddenError(
+                "The operator may not list nodes, which profile auto needs: kubectl apply --server-side -k manifests/auto-profile, "
+                f"or set spec.profile to cpu or gpu. It looks for a node that offers {resource}."
+            ) from error
+        profile = choose_profile(nodes, resource=resource)
+    return with_profile(model, profile)
 
 
 def with_profile(model: ClipModel, profile: Profile) -> ClipModel:

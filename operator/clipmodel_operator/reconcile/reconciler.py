@@ -18,17 +18,16 @@ from clipmodel_operator.models.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.models.errors import GoneError, RejectedError, RetryError, StalledError
 from clipmodel_operator.models.facts import Blocked, Observed, PodView, RolloutFailure
 from clipmodel_operator.models.names import Key
-from clipmodel_operator.models.resources import CLAIMS, CLIP_MODELS, NODES
+from clipmodel_operator.models.resources import CLAIMS, CLIP_MODELS
 from clipmodel_operator.reconcile.apply import ObjectStore, apply_desired, prune
 from clipmodel_operator.reconcile.desired import Desired, plan_desired, plan_versions, served_versions
 from clipmodel_operator.reconcile.fleet import Fleet, Triton
 from clipmodel_operator.reconcile.gather import gather
-from clipmodel_operator.reconcile.profile import choose_profile, known_profile, with_profile
+from clipmodel_operator.reconcile.profile import resolve_profile
 from clipmodel_operator.reconcile.report import StatusStore, subject_of, write_event, write_status
 from clipmodel_operator.reconcile.rollout import Rollout, Wanted
 from clipmodel_operator.reconcile.view import view_of
 from clipmodel_operator.rendering.control_key import derive_control_key
-from clipmodel_operator.rendering.pods import gpu_resources
 from clipmodel_operator.rendering.settings import RenderSettings
 from clipmodel_operator.runtime.cache import ObjectCache
 from clipmodel_operator.runtime.clock import Clock
@@ -147,7 +146,7 @@ class Reconciler:
 
     async def _advance(self, obj: Mapping[str, Any], state: _Pass) -> None:
         """Go as far as can be gone now, without touching what runs."""
-        model = state.model = await self._resolve(parse_clip_model(obj), state.observed)
+        model = state.model = await resolve_profile(self._store, parse_clip_model(obj), state.observed)
         state.observed = await self._with_users_claim(model, state.observed)
         observed, failures = state.observed, self._known_failures(model)
         state.control_key = derive_control_key(self._root_key, uid=model.uid)
@@ -185,13 +184,6 @@ class Reconciler:
             state.event = plan_rolling_event(observed.deployment, deployment, desired.strategy)
         if await prune(self._store, self._cache, model, desired, observed):
             state.again = Again(0.0)
-
-    async def _resolve(self, model: ClipModel, observed: Observed) -> ClipModel:
-        """Put a profile in place of `auto`; nodes are asked for only while none is chosen yet."""
-        profile = known_profile(model, observed)
-        if profile is None:
-            profile = choose_profile(await self._store.list_objects(NODES), resource=next(iter(gpu_resources(model))))
-        return with_profile(model, profile)
 
     async def _with_users_claim(self, model: ClipModel, observed: Observed) -> Observed:
         """Add the claim that the user brought. It has no label of ours, so it is not watched; where it can be mounted never changes."""

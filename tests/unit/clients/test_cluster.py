@@ -11,7 +11,7 @@ from aiohttp import web
 
 from clipmodel_operator.clients import cluster as module
 from clipmodel_operator.clients.cluster import Cluster, ConfigurationError, connect
-from clipmodel_operator.models.errors import ClipModelError, GoneError, RejectedError, RetryError
+from clipmodel_operator.models.errors import ClipModelError, ForbiddenError, GoneError, RejectedError, RetryError
 from clipmodel_operator.models.resources import CLIP_MODELS, CONFIG_MAPS, DEPLOYMENTS, JOBS, PODS, Resource
 from support.http_server import FakeServer, cut, hang_up, raw, refuse, reply
 
@@ -25,7 +25,7 @@ ANSWERS = {
     "conflict": (refuse(409, "Operation cannot be fulfilled: the object has been modified"), RetryError, "has been modified"),
     "too many requests": (refuse(429, "too many requests"), RetryError, "too many requests"),
     "quota": (refuse(403, "exceeded quota: compute, requested: cpu=1"), RetryError, "raise the quota"),
-    "no right": (refuse(403, 'User "system:serviceaccount:a:b" cannot patch resource "configmaps"'), RetryError, "role lacks this right"),
+    "no right": (refuse(403, 'User "system:serviceaccount:a:b" cannot patch resource "configmaps"'), ForbiddenError, "role lacks this right"),
     "no token": (refuse(401, "Unauthorized"), RetryError, "role lacks this right"),
     "error": (refuse(500, "etcdserver: leader changed"), RetryError, "leader changed"),
     "unavailable": (raw(b"no healthy upstream", 503), RetryError, "no healthy upstream"),
