@@ -7,6 +7,8 @@ from typing import Any
 
 from clipmodel_operator.models import names
 
+#: Triton names the cause after this; before it stands what everybody knows, and status has no room for both.
+_TRITONS_CAUSE = "is at UNAVAILABLE state: "
 #: Reasons of a waiting container that are no trouble.
 _STARTING = frozenset({"", "ContainerCreating", "PodInitializing"})
 
@@ -61,6 +63,6 @@ def find_trouble(pod: Mapping[str, Any]) -> str | None:
         if waiting.get("reason", "") not in _STARTING:
             last = (container.get("lastState", {}).get("terminated") or {}).get("message", "").strip()
             # The last line of a log is where programs say why they end.
-            detail = last.splitlines()[-1] if last else waiting.get("message", "")
+            detail = last.splitlines()[-1].split(_TRITONS_CAUSE, 1)[-1] if last else waiting.get("message", "")
             return f"pod {name}: {waiting['reason']}: {detail}"
     return None

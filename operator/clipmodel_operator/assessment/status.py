@@ -28,9 +28,9 @@ class Said:
     message: str
 
 
-def _short(message: str) -> str:
+def _short(message: str, length: int = _MESSAGE_LENGTH) -> str:
     one_line = " ".join(message.split())
-    return one_line if len(one_line) <= _MESSAGE_LENGTH else one_line[: _MESSAGE_LENGTH - 1] + "…"
+    return one_line if len(one_line) <= length else one_line[: length - 1] + "…"
 
 
 def _versions(numbers: Sequence[int]) -> str:
@@ -135,7 +135,7 @@ def _with_what_serves(message: str, serving: Sequence[int]) -> str:
     if not serving:
         return message
     still = f" Meanwhile {_versions(serving)} {'serves' if len(serving) == 1 else 'serve'}."
-    return _short(message)[: _MESSAGE_LENGTH - len(still)] + still
+    return _short(message, _MESSAGE_LENGTH - len(still)) + still
 
 
 def _verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> _Verdict:

@@ -62,6 +62,13 @@ def view(
     return ModelView(versions=versions, chosen=chosen, pods=pods, **known)
 
 
+#: Triton's last line on a node without a usable GPU, as 2.51 says it.
+NO_GPU = (
+    "error: creating server: Invalid argument - load failed for model 'clip': version 1 is at UNAVAILABLE state: "
+    "Invalid argument: instance group clip_0 of model clip specifies invalid or unsupported gpu id 0."
+)
+
+
 @dataclass(frozen=True)
 class Case:
     """A view, and what is said of it: Ready, Reconciling, Stalled as (status, reason), and of the rest what matters."""
@@ -99,6 +106,8 @@ CASES = {
     "no node fits": Case(view(SYNCED_1, pods=(pod(runs=None, unschedulable="0/1 nodes are available: insufficient nvidia.com/gpu"),)), ("False", "ServerFailed"), "ProgressingWithRetry", said="cannot be scheduled: 0/1 nodes are available: insufficient nvidia.com/gpu"),
     "the image is not there": Case(view(SYNCED_1, pods=(pod(runs=None, waiting={"reason": "ImagePullBackOff", "message": "Back-off pulling image x"}),)), ("False", "ServerFailed"), "ProgressingWithRetry", said="pod clip-0: ImagePullBackOff: Back-off pulling image x"),
     "Triton exits at once": Case(view(SYNCED_1, pods=(pod(runs=None, waiting={"reason": "CrashLoopBackOff"}, last_log="one\nerror: unsupported gpu id 0\n"),)), ("False", "ServerFailed"), "ProgressingWithRetry", said="error: unsupported gpu id 0"),
+    "Triton says at length why it exits, while pods of an earlier template serve": Case(view(SYNCED_1, pods=(pod(is_current=False), pod("clip-1", runs=None, waiting={"reason": "CrashLoopBackOff"}, last_log=NO_GPU))), ("False", "ServerFailed"), "ProgressingWithRetry", said="CrashLoopBackOff: Invalid argument: instance group clip_0 of model clip specifies invalid or unsupported gpu id 0. Meanwhile version 1 serves.", serving=(1,), replicas=2),
+    "what serves is told, and the rest is marked as cut": Case(view(SYNCED_1, pods=(pod(is_current=False), pod("clip-1", runs=None, unschedulable="x" * 300))), ("False", "ServerFailed"), "ProgressingWithRetry", said="xxx… Meanwhile version 1 serves.", serving=(1,), replicas=2),
     "a pod embeds otherwise": Case(view(SYNCED_1, pods=(pod(difference="version 1, golden image 0: cosine 0.5", is_ready=False),)), ("False", "GoldenCheckFailed"), stalled=True, others={"Verified": ("False", "GoldenCheckFailed")}, said="pod clip-0: version 1, golden image 0: cosine 0.5"),
     "a ready pod embeds otherwise": Case(view(SYNCED_1, pods=(pod(difference="cosine 0.5"),)), ("False", "GoldenCheckFailed"), stalled=True, serving=()),
     "pods of an earlier template serve while new ones start": Case(view(SYNCED_1, pods=(pod(is_current=False), pod("clip-1", runs=None, is_running=False, is_ready=False))), ("Unknown", "RollingOut"), "Progressing", said="Meanwhile version 1 serves.", serving=(1,), replicas=2),
