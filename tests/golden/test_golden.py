@@ -13,7 +13,10 @@ from google.protobuf import text_format  # type: ignore[import-untyped]  # it ha
 from tritonclient.grpc import model_config_pb2
 
 from clipmodel_operator.assessment.rollout import choose
+from clipmodel_operator.models.api import Profile
+from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.offline import dump_yaml, load_clip_model, render_objects, render_offline
+from clipmodel_operator.reconcile.profile import with_profile
 from clipmodel_operator.rendering.crd import render_crd
 from clipmodel_operator.rendering.settings import RenderSettings
 
@@ -28,20 +31,30 @@ ELSEWHERE = {
     "cpu.pbtxt": "(config.pbtxt)",
     "gpu.pbtxt": "(config.pbtxt)",
 }
+#: What a cluster decided where the spec leaves it to it.
+CHOSEN = {"auto-cpu": Profile.CPU, "auto-gpu": Profile.GPU}
+#: Cases whose ConfigMap shows both configs in full: one for each way to a profile.
+WHOLE = frozenset({"minimal", "gpu", *CHOSEN})
+
+
+def load(case: str) -> ClipModel:
+    model = load_clip_model((HERE / case / "input.yaml").read_text("utf-8"))
+    return with_profile(model, CHOSEN[case]) if case in CHOSEN else model
 
 
 def render(case: str) -> dict[str, str]:
     """Render a case: file name -> text."""
     text = (HERE / case / "input.yaml").read_text("utf-8")
     files: dict[str, str] = {}
-    for rendered in render_objects(load_clip_model(text), SETTINGS):
+    for rendered in render_objects(load(case), SETTINGS):
         obj = rendered
         if obj["kind"] == "ConfigMap":
-            obj = {**obj, "data": {k: ELSEWHERE.get(k, v) for k, v in obj["data"].items()}}
+            hidden = {k: v for k, v in ELSEWHERE.items() if not (case in WHOLE and k.endswith(".pbtxt"))}
+            obj = {**obj, "data": {k: hidden.get(k, v) for k, v in obj["data"].items()}}
         kind = obj["kind"].lower()
         name = f"{kind}.yaml" if kind != "job" else f"job-v{_version_of(obj)}.yaml"
         files[name] = dump_yaml(obj)
-    files["config.pbtxt"] = render_offline(text, SETTINGS, only="config")
+    files["config.pbtxt"] = render_offline(text, SETTINGS, only="config", profile=CHOSEN.get(case))
     return files
 
 
@@ -77,7 +90,7 @@ def test_golden(case: str, update_golden: bool) -> None:  # noqa: FBT001 - a fix
 
 @pytest.mark.parametrize("case", CASES)
 def test_configs_say_what_the_spec_says(case: str) -> None:
-    model = load_clip_model((HERE / case / "input.yaml").read_text("utf-8"))
+    model = load(case)
     config = text_format.Parse(
         (HERE / case / "expected/config.pbtxt").read_text("utf-8"), model_config_pb2.ModelConfig()
     )
@@ -172,6 +185,28 @@ def test_profiles_share_all_but_where_they_run() -> None:
     assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pods[1]["tolerations"]
     assert "tolerations" not in pods[0]
     assert "--model-config-name=gpu" in pods[1]["containers"][0]["args"]
+
+
+def expected(case: str, name: str) -> str:
+    return (HERE / case / "expected" / name).read_text("utf-8")
+
+
+@pytest.mark.parametrize(("auto", "said"), [("auto-cpu", "minimal"), ("auto-gpu", "gpu")])
+def test_what_was_chosen_is_what_one_may_say(auto: str, said: str) -> None:
+    """Nobody can tell from the objects who decided: to write the choice into the spec restarts nothing."""
+    names = sorted(p.name for p in (HERE / said / "expected").iterdir())
+    assert {n: expected(auto, n) for n in names} == {n: expected(said, n) for n in names}
+
+
+def test_the_config_map_does_not_depend_on_the_profile() -> None:
+    """A change of profile leaves the old pods the config that they start with, whole."""
+    texts = {expected(case, "configmap.yaml") for case in WHOLE}
+    assert len(texts) == 1
+    data = yaml.safe_load(texts.pop())["data"]
+    for profile, case, kind in (("cpu", "minimal", "KIND_CPU"), ("gpu", "gpu", "KIND_GPU")):
+        assert data[f"{profile}.pbtxt"] == expected(case, "config.pbtxt")
+        config = text_format.Parse(data[f"{profile}.pbtxt"], model_config_pb2.ModelConfig())
+        assert [config.instance_group[0].Kind.Name(g.kind) for g in config.instance_group] == [kind]
 
 
 def test_who_owns_the_volume_depends_on_the_reclaim_policy() -> None:
