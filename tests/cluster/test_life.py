@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.cluster import Kubectl, Namespace, OperatorPod, clip_model, condition, until
+from support.cluster import Namespace, OperatorPod, clip_model, condition, until
 
 GONE_WITHIN_S = 60.0
 
@@ -197,44 +197,6 @@ def test_an_operator_that_is_down_takes_nothing_from_what_serves(
         kubectl("wait", "--for=delete", f"pod/{old}", "--timeout=60s")
         kubectl("rollout", "status", "deployment/tiny", "--timeout=120s")
     namespace.wait_ready("tiny")
-
-
-def test_the_gpu_profile_schedules_where_a_gpu_is(
-    kubectl: Kubectl, namespace: Namespace, tiny: tuple[str, str]
-) -> None:
-    """As far as it goes without a GPU: the volume and the pod land on the node that offers one, and status says why Triton ends."""
-    node = kubectl.list("nodes")[0]["metadata"]["name"]
-    resource = "nvidia.com~1gpu"
-    uri, sha256 = tiny
-    kubectl.apply(
-        clip_model("gpu", uri=uri, sha256=sha256, profile="gpu")
-        | {"metadata": {"name": "gpu", "namespace": namespace.name}}
-    )
-    waiting = until(
-        lambda: next(
-            (c for c in [condition(namespace.clip("gpu"), "Ready")] if c and "nvidia.com/gpu" in c["message"]), None
-        ),
-        "status says that no node offers a GPU",
-        seen=lambda: namespace.clip("gpu").get("status"),
-    )
-    assert waiting["status"] == "Unknown"
-    offer = [{"op": "add", "path": f"/status/{part}/{resource}", "value": "1"} for part in ("capacity", "allocatable")]
-    kubectl.patch("node", node, offer, subresource="status", how="json")
-    try:
-        pod = until(
-            lambda: next((p for p in namespace.server_pods("gpu") if p["spec"].get("nodeName")), None),
-            "the Triton pod is scheduled",
-            seen=lambda: namespace.clip("gpu").get("status"),
-        )
-        assert pod["spec"]["nodeName"] == node
-        assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
-        failed = namespace.wait_reason("gpu", "Ready", "ServerFailed")
-        assert failed["status"] == "False"
-        assert "gpu" in failed["message"].lower(), failed["message"]
-    finally:
-        kubectl("delete", "clip", "gpu", "--namespace", namespace.name, "--wait=false")
-        withdrawn = [{"op": "remove", "path": f"/status/{part}/{resource}"} for part in ("capacity", "allocatable")]
-        kubectl.patch("node", node, withdrawn, subresource="status", how="json")
 
 
 def test_a_volume_from_a_claim(namespace: Namespace, tiny: tuple[str, str], model_server: object) -> None:  # noqa: ARG001 - it serves `tiny`
