@@ -225,12 +225,6 @@ def test_from_cpu_to_gpu_and_back_on_one_volume(namespace: Namespace, tiny: tupl
             assert (status["profile"], status["servingVersions"]) == ("gpu", [1])
             assert condition({"status": status}, "Available")["status"] == "True"  # type: ignore[index]  # it is there
             assert status["readyReplicas"] == 0, "none of the new template"
-            # As far as a roll of two can get without a new pod that is ready.
-            until(
-                lambda: len(cpu_servers(namespace, NAME)) == 1 or None,
-                "one pod of the old template is left",
-                seen=lambda: namespace.server_pods(NAME),
-            )
             requests.after(16)
 
             gpus.offer(1)
@@ -288,7 +282,7 @@ def rolled(namespace: Namespace, marker: str, count: int) -> bool | None:
 def test_pods_roll_where_every_gpu_is_taken(
     namespace: Namespace, tiny: tuple[str, str], gpus: Gpus, count: int
 ) -> None:
-    """As many GPUs as pods: one more pod would wait for ever. With a second pod, no request fails."""
+    """As many GPUs as pods: one pod more would wait for ever, so an old one goes first. With a second pod, no request fails."""
     gpus.offer(count)
     uri, sha256 = tiny
     serving = {"replicas": count, "resources": {**RESOURCES, "limits": {GPU: 1}}}
@@ -315,5 +309,12 @@ def test_pods_roll_where_every_gpu_is_taken(
         with sent as requests, requests.unharmed():
             roll()
     namespace.wait_ready(NAME)
+    events = sorted(
+        (e for e in namespace.events(NAME) if e["reason"] == "RollingUpdate"), key=lambda e: "Surge 0" in e["message"]
+    )
+    assert [e["type"] for e in events] == ["Normal", "Warning" if count == 1 else "Normal"]
+    assert "maxSurge 1" in events[0]["message"]
+    assert "maxSurge 0" in events[1]["message"]
+    assert f"Insufficient {GPU}" in events[1]["message"]
     assert not before & {p["metadata"]["uid"] for p in namespace.server_pods(NAME)}
     assert {asked_gpus(p["spec"]) for p in namespace.server_pods(NAME)} == {"1"}

@@ -10,12 +10,13 @@ from support.builders import build_spec
 from support.simulation import Simulation
 
 NEW_IMAGE = "registry.example.com/triton:2"
+GPU = "nvidia.com/gpu"
 MINE = {"existingClaim": "mine"}
 
 
 def spec(*, replicas: int, storage: dict[str, Any] | None = None, **serving: Any) -> dict[str, Any]:
     fields = {"storage": storage} if storage else {}
-    return build_spec(serving={"replicas": replicas, **serving}, **fields)
+    return build_spec(serving={"replicas": replicas, "resources": {"limits": {GPU: 1}}, **serving}, **fields)
 
 
 async def ready(*, replicas: int, modes: tuple[str, ...] = (), room: int | None = None) -> Simulation:
@@ -99,6 +100,19 @@ async def test_ready_is_not_said_of_a_template_that_no_pod_has_yet() -> None:
     assert simulation.status["observedGeneration"] == simulation.clip["metadata"]["generation"]
     assert simulation.says("Ready") == ("Unknown", "RollingOut")
     assert simulation.says("Reconciling") == ("True", "Progressing")
+
+
+async def test_an_old_pod_does_not_go_for_a_room_that_it_cannot_give() -> None:
+    """Two GPUs are wanted in place of one, and there is one: without this, nothing would be left."""
+    simulation = await ready(replicas=1, room=1)
+    simulation.update(spec(replicas=1, resources={"limits": {GPU: 2}}))
+    await simulation.settle_waiting()
+    assert simulation.can_embed(1)
+    assert simulation.says("Ready") == ("Unknown", "RollingOut")
+    assert len(told(simulation)) == 1
+    simulation.update(spec(replicas=1))
+    await simulation.settle_waiting()
+    simulation.assert_ready()
 
 
 async def test_the_next_change_tries_for_room_again() -> None:

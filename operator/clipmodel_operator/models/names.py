@@ -27,6 +27,8 @@ MANAGED_SELECTOR = f"{LABEL_MANAGED_BY}={FIELD_MANAGER}"
 COMPONENT_SERVER = "server"
 COMPONENT_SYNC = "sync"
 COMPONENT_STORAGE = "storage"
+#: The container of a server pod that is Triton; a mesh may add others.
+SERVER_CONTAINER = "triton"
 
 CANDIDATE_SUFFIX = "__candidate"
 

@@ -24,7 +24,6 @@ from clipmodel_operator.rendering.pods import (
 )
 from clipmodel_operator.rendering.settings import RenderSettings
 
-CONTAINER = "triton"
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 # Endpoint groups that change or read out the server. What clients need stays open: health, metadata, inference, statistics.
 _RESTRICTED = "model-repository,model-config,shared-memory,trace,logging"
@@ -125,7 +124,7 @@ def _scheduling(model: ClipModel) -> dict[str, Any]:
 
 def _container(model: ClipModel, settings: RenderSettings, *, control_secret: str) -> dict[str, Any]:
     return {
-        "name": CONTAINER,
+        "name": names.SERVER_CONTAINER,
         "image": model.spec.serving.image or settings.triton_image,
         "command": ["tritonserver"],
         "args": _args(model),
