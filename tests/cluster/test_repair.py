@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from support.cluster import Namespace, Object, clip_model, condition, until
+from support.cluster import OPERATOR, Namespace, Object, clip_model, condition, until
 from support.faults import evict, held_source
 from support.model_server import ModelServer
 from support.servers import RESOURCES, assert_settled, edit, lives, servers
@@ -65,7 +66,9 @@ def _content(obj: Object) -> Object:
     content = {k: v for k, v in copy.deepcopy(obj).items() if k != "status"}
     metadata = content["metadata"]
     content["metadata"] = {k: metadata.get(k) for k in ("name", "labels", "annotations", "ownerReferences")}
-    (content["metadata"]["annotations"] or {}).pop("deployment.kubernetes.io/revision", None)
+    annotations = content["metadata"].pop("annotations") or {}
+    annotations.pop("deployment.kubernetes.io/revision", None)
+    content["metadata"]["annotations"] = annotations
     return content
 
 
@@ -135,6 +138,68 @@ def test_drift_is_undone(still: Namespace, case: str) -> None:
     patch = [{"op": op, "path": path} | ({} if op == "remove" else {"value": value}) for op, path, value in changes]
     kubectl.patch(kind, name, patch, how="json")
     until(lambda: content() == before or None, f"{kind} {name} is as it was", seen=content)
+
+
+SHOP = {"app": "shop"}
+#: What somebody has under a name that we would take: kind, the end of its name, and the rest of it.
+FOREIGN: dict[str, tuple[str, str, Object]] = {
+    "pvc": ("PersistentVolumeClaim", "-models", {"spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}
+    }}),
+    "configmap": ("ConfigMap", "-config", {"data": {"shop.conf": "open"}}),
+    "service": ("Service", "", {"spec": {"selector": SHOP, "ports": [{"name": "http", "port": 8000}]}}),
+    "deployment": ("Deployment", "", {"spec": {
+        "replicas": 0,
+        "selector": {"matchLabels": SHOP},
+        "template": {"metadata": {"labels": SHOP}, "spec": {"containers": [{"name": "shop", "image": "example.invalid/shop"}]}},
+    }}),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def taken(shared_namespace: Namespace, sources: dict[int, tuple[str, str]]) -> dict[str, Object]:
+    """Make each of them, then the ClipModel that it is in the way of. Gives what was made."""
+    made = {}
+    for kind, (title, end, rest) in FOREIGN.items():
+        name = f"taken-{kind}"
+        version = "apps/v1" if kind == "deployment" else "v1"
+        metadata = {"name": f"{name}{end}", "labels": SHOP}
+        made[kind] = shared_namespace.kubectl.apply(
+            {"apiVersion": version, "kind": title, "metadata": metadata} | copy.deepcopy(rest)
+        )
+        shared_namespace.kubectl.apply(_clip(name, _versions(sources, 1), replicas=0))
+    return made
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_somebody_else_has_under_our_name_is_left_alone(
+    shared_namespace: Namespace, taken: dict[str, Object], kind: str
+) -> None:
+    kubectl, name, end = shared_namespace.kubectl, f"taken-{kind}", FOREIGN[kind][1]
+    stalled = shared_namespace.wait_reason(name, "Stalled", "ObjectRejected")
+    assert f"{FOREIGN[kind][0]} {name}{end} is there already" in stalled["message"]
+    found = kubectl.get(kind, f"{name}{end}")
+    assert found is not None
+    assert _content(found) == _content(taken[kind])
+    assert OPERATOR not in {entry["manager"] for entry in _owners(shared_namespace, kind, f"{name}{end}")}
+    kubectl("delete", kind, f"{name}{end}")
+    kubectl("annotate", "clip", name, "example.com/look=again")
+    shared_namespace.wait_reason(name, "Ready", "ScaledToZero")
+    kubectl("delete", "clip", name, "--wait=false")
+
+
+def _owners(namespace: Namespace, kind: str, name: str) -> list[Object]:
+    """List who has written an object's fields, and how; kubectl leaves that out unless it is asked."""
+    shown = json.loads(namespace.kubectl("get", kind, name, "-o", "json", "--show-managed-fields"))
+    entries: list[Object] = shown["metadata"]["managedFields"]
+    return entries
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_is_made_is_owned_by_apply_alone(still: Namespace, kind: str) -> None:
+    """A field that was set by a create is owned by an update, and stays when it is applied no more."""
+    entries = _owners(still, kind, f"{STILL}{FOREIGN[kind][1]}")
+    assert {entry["operation"] for entry in entries if entry["manager"] == OPERATOR} == {"Apply"}
 
 
 @pytest.mark.parametrize("kind", ["service", "deployment", "configmap", "every one"])

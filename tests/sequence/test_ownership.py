@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from clipmodel_operator.models.resources import SERVICES
 from support.builders import NAME, build_spec
 from support.simulation import KEY, Simulation, build_ready
 
 SHOP = {"name": NAME, "namespace": "demo", "labels": {"app": "shop"}}
-FOREIGN = {
+FOREIGN: dict[str, Any] = {
+    "PersistentVolumeClaim": {"resources": {"requests": {"storage": "9Gi"}}},
     "Service": {"selector": {"app": "shop"}, "ports": [{"port": 80}]},
     "Deployment": {"replicas": 0, "template": {"spec": {"containers": []}}},
 }
@@ -17,17 +21,56 @@ FOREIGN = {
 @pytest.mark.parametrize("kind", FOREIGN)
 async def test_what_somebody_else_has_under_our_name_is_left_alone(kind: str) -> None:
     simulation = Simulation()
-    foreign = simulation.cluster.add({"apiVersion": "v1", "kind": kind, "metadata": dict(SHOP), "spec": FOREIGN[kind]})
+    metadata = {**SHOP, "name": f"{NAME}-models" if kind == "PersistentVolumeClaim" else NAME}
+    foreign = simulation.cluster.add({"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": FOREIGN[kind]})
     simulation.create()
     await simulation.settle()
     assert simulation.says("Stalled") == ("True", "ObjectRejected")
     assert f"{kind} clip" in simulation.condition("Ready")["message"]  # type: ignore[index]  # it is there
     assert simulation.cluster.find(kind) == foreign
+    assert sum("refused" in w for w in simulation.cluster.writes) == 1, "from then on it looks first"
     await simulation.assert_converged()
     simulation.cluster.remove(foreign)
     simulation.queue.add(KEY)  # as the sweep does
     await simulation.settle()
     simulation.assert_ready()
+
+
+def _without_our_label(simulation: Simulation) -> Any:
+    """Take our label from the Service, and let the operator hear of it as the watch tells it: as of a deletion, for only what has our label is watched."""
+    service = simulation.cluster.edit(simulation.cluster.get("Service"), lambda o: o["metadata"].update(labels={}))
+    simulation.operator.observe(SERVICES, service, deleted=True)
+    return service
+
+
+async def test_what_is_ours_and_lost_its_label_is_found_by_its_owner() -> None:
+    simulation = await build_ready()
+    service = _without_our_label(simulation)
+    await simulation.settle()
+    simulation.assert_ready()
+    mended = simulation.cluster.get("Service")
+    assert mended["metadata"]["uid"] == service["metadata"]["uid"]
+    assert mended["metadata"]["labels"]["clipmodel.dev/model"] == NAME
+    await simulation.assert_converged()
+
+
+async def test_a_name_that_is_taken_while_we_look_is_left_alone() -> None:
+    """An object of ours that is replaced by somebody else's between our reading and our applying: that is another uid."""
+    simulation = await build_ready()
+    service = _without_our_label(simulation)
+    foreign: list[Any] = []
+
+    def take(what: str) -> None:
+        if what == "apply Service clip" and not foreign:
+            simulation.cluster.remove(service)
+            taken = {"apiVersion": "v1", "kind": "Service", "metadata": dict(SHOP), "spec": FOREIGN["Service"]}
+            foreign.append(simulation.cluster.add(taken))
+
+    simulation.cluster.before_write = take
+    await simulation.settle_waiting(seconds=5)
+    assert foreign
+    assert simulation.cluster.find("Service") == foreign[0]
+    assert simulation.says("Stalled") == ("True", "ObjectRejected")
 
 
 async def test_deletion_writes_nothing_and_leaves_only_a_retained_volume() -> None:

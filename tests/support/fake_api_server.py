@@ -130,6 +130,16 @@ class FakeApiServer:
     async def apply_object(self, resource: Resource, namespace: str, manifest: Mapping[str, Any]) -> Object:
         return self._apply(resource, namespace, manifest, part="")
 
+    async def apply_new_object(self, resource: Resource, namespace: str, manifest: Mapping[str, Any]) -> Object | None:
+        name = manifest["metadata"]["name"]
+        if (resource.kind, namespace, name) not in self.objects:
+            return self._apply(resource, namespace, manifest, part="")
+        # The resourceVersion that it names is nobody's: refused, but sent and in the audit log.
+        what = f"apply {resource.kind} {name} (refused)"
+        self.before_write(what)
+        self.writes.append(what)
+        return None
+
     async def apply_status(self, resource: Resource, namespace: str, manifest: Mapping[str, Any]) -> Object:
         return self._apply(resource, namespace, manifest, part="status")
 

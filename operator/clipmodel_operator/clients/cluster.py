@@ -15,13 +15,22 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config.config_exception import ConfigException
 
-from clipmodel_operator.models.errors import ClipModelError, ForbiddenError, GoneError, RejectedError, RetryError
+from clipmodel_operator.models.errors import (
+    ClipModelError,
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    RejectedError,
+    RetryError,
+)
 from clipmodel_operator.models.names import FIELD_MANAGER
 from clipmodel_operator.models.resources import Resource
 
 _TIMEOUT_S = 30
 _APPLY = "application/apply-patch+yaml"
 _JSON = "application/json"
+# No object is ever at it: an empty store is at revision 1, and the first write takes the next.
+_NEVER = "1"
 Object = dict[str, Any]
 
 
@@ -81,6 +90,8 @@ def translate(status: int, body: str, headers: Mapping[str, str], what: str) -> 
     match status:
         case 404 | 410:
             return GoneError(message)
+        case 409:
+            return ConflictError(message, retry_after_s=_retry_after_s(headers))
         case 422 if invalid := _invalid_fields(body):
             return RejectedError(invalid[:400])
         case 400 | 405 | 415 | 422:
@@ -173,6 +184,18 @@ class Cluster:
             body=manifest,
             content_type=_APPLY,
         )
+
+    async def apply_new_object(self, resource: Resource, namespace: str, manifest: Mapping[str, Any]) -> Object | None:
+        """Apply a manifest of which no object may be there; None where one is, whosever it is, and that one is not touched.
+
+        An apply that names a resourceVersion is refused unless a live object is at it; where there is no object, it is made all the same. A POST
+        would make one too, but its fields would stay ours for ever: no later apply could take one away (docs/adr/0012).
+        """
+        metadata = {**manifest["metadata"], "resourceVersion": _NEVER}
+        try:
+            return await self.apply_object(resource, namespace, {**manifest, "metadata": metadata})
+        except ConflictError:
+            return None
 
     async def create_object(self, resource: Resource, namespace: str, manifest: Mapping[str, Any]) -> Object | None:
         """Create an object; None where there is one of the name already. Needs no right to read."""

@@ -30,6 +30,10 @@ class ForbiddenError(RetryError):
     """A right is missing; whoever gives it need not touch the ClipModel."""
 
 
+class ConflictError(RetryError):
+    """The object is another one, or another state of it, than the request takes for granted (409)."""
+
+
 class GoneError(ClipModelError):
     """The object is not there any more."""
 

@@ -22,6 +22,9 @@ class ObjectStore(Protocol):
     """The part of the Kubernetes API that changes objects."""
 
     async def apply_object(self, resource: Resource, namespace: str, manifest: Mapping[str, Any]) -> dict[str, Any]: ...
+    async def apply_new_object(
+        self, resource: Resource, namespace: str, manifest: Mapping[str, Any]
+    ) -> dict[str, Any] | None: ...
     async def create_object(
         self, resource: Resource, namespace: str, manifest: Mapping[str, Any]
     ) -> dict[str, Any] | None: ...
@@ -64,19 +67,24 @@ async def apply_desired(
     Raises StalledError where the API server refuses an object of ours, RetryError where it does not answer.
     """
     key, deployment = model.key, None
+    # After a refusal a pass looks first: repeated, it sends nothing that is refused again.
+    is_wary = any((c.type, c.reason) == (reasons.STALLED, reasons.OBJECT_REJECTED) for c in model.status.conditions)
     for manifest in map(with_hash, desired.applied):
         resource = BY_KIND[manifest["kind"]]
         current = cache.get(resource.kind, key.namespace, manifest["metadata"]["name"])
-        if current is None:
-            # Not in the cache is not the same as not there: only objects with our label are watched.
-            _refuse_foreign(
-                await store.get_object(resource, key.namespace, manifest["metadata"]["name"]), model, manifest
-            )
+        if current is None and is_wary:
+            live = await store.get_object(resource, key.namespace, manifest["metadata"]["name"])
+            _refuse_foreign(live, model, manifest)
         if manifest["kind"] == DEPLOYMENTS.kind:
             # Only now, when nothing before it was refused: a pass that stalls writes nothing when it is repeated.
             await _create_secret(store, key, desired, observed)
         if current is None or not holds(current, manifest):
-            written = await _guard(store.apply_object(resource, key.namespace, manifest), manifest)
+            apply = (
+                store.apply_object(resource, key.namespace, manifest)
+                if current
+                else _apply_unknown(store, resource, model, manifest)
+            )
+            written = await _guard(apply, manifest)
             cache.put(resource.kind, written)
             deployment = written if manifest["kind"] == DEPLOYMENTS.kind else deployment
     for job in desired.jobs:
@@ -90,6 +98,25 @@ async def _create_secret(store: ObjectStore, key: Key, desired: Desired, observe
     secret = desired.secret
     if secret is not None and (needs_secret(observed) or needs_new_secret(desired, observed)):
         await _guard(store.create_object(SECRETS, key.namespace, secret), secret)
+
+
+async def _apply_unknown(
+    store: ObjectStore, resource: Resource, model: ClipModel, manifest: Manifest
+) -> dict[str, Any]:
+    """Make an object that the cache does not know. That is not the same as not there: only objects with our label are watched.
+
+    So it is made only where there is none; one that is there is read, refused if it is not ours, and applied as the very one that was read.
+    """
+    made = await store.apply_new_object(resource, model.key.namespace, manifest)
+    if made is not None:
+        return made
+    live = await store.get_object(resource, model.key.namespace, manifest["metadata"]["name"])
+    if live is None:
+        # Gone since, or a conflict over something else, a quota say: the API server's own words then say what.
+        return await store.apply_object(resource, model.key.namespace, manifest)
+    _refuse_foreign(live, model, manifest)
+    metadata = {**manifest["metadata"], "uid": live["metadata"]["uid"]}
+    return await store.apply_object(resource, model.key.namespace, {**manifest, "metadata": metadata})
 
 
 def _refuse_foreign(live: Mapping[str, Any] | None, model: ClipModel, manifest: Manifest) -> None:

@@ -11,7 +11,14 @@ from aiohttp import web
 
 from clipmodel_operator.clients import cluster as module
 from clipmodel_operator.clients.cluster import Cluster, ConfigurationError, connect
-from clipmodel_operator.models.errors import ClipModelError, ForbiddenError, GoneError, RejectedError, RetryError
+from clipmodel_operator.models.errors import (
+    ClipModelError,
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    RejectedError,
+    RetryError,
+)
 from clipmodel_operator.models.resources import CLIP_MODELS, CONFIG_MAPS, DEPLOYMENTS, JOBS, PODS, Resource
 from support.http_server import FakeServer, cut, hang_up, raw, refuse, reply
 
@@ -22,7 +29,7 @@ ANSWERS = {
     "gone": (refuse(410, "The provided continue parameter is too old"), GoneError, "too old"),
     "bad request": (refuse(400, "cannot be handled as a ConfigMap"), RejectedError, "cannot be handled"),
     "invalid": (refuse(422, "spec.selector: Invalid value: field is immutable"), RejectedError, "field is immutable"),
-    "conflict": (refuse(409, "Operation cannot be fulfilled: the object has been modified"), RetryError, "has been modified"),
+    "conflict": (refuse(409, "Operation cannot be fulfilled: the object has been modified"), ConflictError, "has been modified"),
     "too many requests": (refuse(429, "too many requests"), RetryError, "too many requests"),
     "quota": (refuse(403, "exceeded quota: compute, requested: cpu=1"), RetryError, "raise the quota"),
     "no right": (refuse(403, 'User "system:serviceaccount:a:b" cannot patch resource "configmaps"'), ForbiddenError, "role lacks this right"),
@@ -117,6 +124,29 @@ async def test_apply(server: FakeServer, cluster: Cluster) -> None:
     assert seen.content_type == "application/apply-patch+yaml"
     assert json.loads(seen.body) == MANIFEST
     assert seen.headers["Authorization"] == "Bearer secret-token"
+
+
+async def test_a_new_object_is_applied_at_a_resource_version_that_none_has(
+    server: FakeServer, cluster: Cluster
+) -> None:
+    server.answer(reply({"metadata": {"resourceVersion": "5"}}))
+    assert await cluster.apply_new_object(CONFIG_MAPS, "demo", MANIFEST) == {"metadata": {"resourceVersion": "5"}}
+    (seen,) = server.seen
+    assert (seen.method, seen.path) == ("PATCH", "/api/v1/namespaces/demo/configmaps/x")
+    assert seen.query == {"fieldManager": "clipmodel-operator", "force": "true"}
+    assert json.loads(seen.body) == {**MANIFEST, "metadata": {"name": "x", "resourceVersion": "1"}}
+    assert MANIFEST["metadata"] == {"name": "x"}
+
+
+async def test_where_an_object_is_no_new_one_is_applied(server: FakeServer, cluster: Cluster) -> None:
+    server.answer(refuse(409, "Operation cannot be fulfilled: the object has been modified"))
+    assert await cluster.apply_new_object(CONFIG_MAPS, "demo", MANIFEST) is None
+
+
+async def test_another_failure_is_not_taken_for_an_object_that_is_there(server: FakeServer, cluster: Cluster) -> None:
+    server.answer(refuse(500, "etcdserver: leader changed"))
+    with pytest.raises(RetryError, match="leader changed"):
+        await cluster.apply_new_object(CONFIG_MAPS, "demo", MANIFEST)
 
 
 async def test_status_is_applied_to_its_subresource(server: FakeServer, cluster: Cluster) -> None:
