@@ -9,11 +9,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.request import getproxies_environment
 
 import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config.config_exception import ConfigException
+from typing_extensions import override
 
 from clipmodel_operator.models.errors import (
     ClipModelError,
@@ -38,6 +40,23 @@ class ConfigurationError(ClipModelError):
     """There is no cluster to talk to."""
 
 
+class _PlainClient(client.ApiClient):
+    """What we send is JSON already: the library would go through all of it once more, looking for objects of its own to turn into JSON."""
+
+    @override
+    def sanitize_for_serialization(self, obj: Any) -> Any:
+        return obj
+
+
+def build_client(configuration: client.Configuration) -> client.ApiClient:
+    """Make the transport. Proxies of the environment are honoured; where it names none, nobody looks for them.
+
+    Looking is two runs of a thread for each request, one of them for ~/.netrc.
+    """
+    configuration.client_session_kwargs = {"trust_env": bool(getproxies_environment())}
+    return _PlainClient(configuration)
+
+
 async def connect(*, kubeconfig: str | None = None, context: str | None = None) -> Cluster:
     """Connect with the pod's service account, or with a kubeconfig. Raises ConfigurationError where there is neither."""
     configuration = client.Configuration()
@@ -53,7 +72,7 @@ async def connect(*, kubeconfig: str | None = None, context: str | None = None) 
         raise ConfigurationError(
             f"no cluster to talk to: {error}. Set KUBECONFIG, or run in a pod with a service account."
         ) from error
-    return Cluster(client.ApiClient(configuration))
+    return Cluster(build_client(configuration))
 
 
 # Enough for nodeSelectorTerms[0].matchExpressions[0].key and what is around it.
@@ -90,8 +109,6 @@ def translate(status: int, body: str, headers: Mapping[str, str], what: str) -> 
     match status:
         case 404 | 410:
             return GoneError(message)
-        case 409:
-            return ConflictError(message, retry_after_s=_retry_after_s(headers))
         case 422 if invalid := _invalid_fields(body):
             return RejectedError(invalid[:400])
         case 400 | 405 | 415 | 422:
@@ -107,7 +124,8 @@ def translate(status: int, body: str, headers: Mapping[str, str], what: str) -> 
             # An admission decision, such as a volume whose class cannot expand: the request itself is at fault.
             return RejectedError(message)
         case _:
-            return RetryError(message, retry_after_s=_retry_after_s(headers))
+            kind = ConflictError if status == 409 else RetryError
+            return kind(message, retry_after_s=_retry_after_s(headers))
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ comparing with the previous version instead would drift.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,14 +39,19 @@ def read_spaces(stored: Sequence[Any]) -> tuple[EmbeddingSpace, ...]:
     return spaces
 
 
+# A pass asks several times how near the same vectors are, and a cosine of 512 values is slow work for Python.
+@functools.lru_cache(maxsize=256)
+def _cosine(one: str, other: str) -> float:
+    """Give the cosine of two golden vectors; -1 where there is none."""
+    a, b = golden.decode_vector(one), golden.decode_vector(other)
+    return golden.cosine(a, b) if len(a) == len(b) and any(a) and any(b) else -1.0
+
+
 def similarity(record: VersionRecord, space: EmbeddingSpace) -> float:
     """Give the smallest cosine between a version's golden vectors and the anchor's; -1 where they have other sizes."""
     if len(record.vectors) != len(space.vectors):
         return -1.0
-    pairs = [
-        (golden.decode_vector(a), golden.decode_vector(b)) for a, b in zip(record.vectors, space.vectors, strict=True)
-    ]
-    return min(golden.cosine(a, b) if len(a) == len(b) and any(a) and any(b) else -1.0 for a, b in pairs)
+    return min(_cosine(a, b) for a, b in zip(record.vectors, space.vectors, strict=True))
 
 
 def find_space(record: VersionRecord, spaces: Sequence[EmbeddingSpace], *, min_cosine: float) -> EmbeddingSpace | None:

@@ -6,6 +6,7 @@ pods' config as long as one of them may restart.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ def config_key(profile: str) -> str:
     return f"{profile}.pbtxt"
 
 
+@functools.cache
 def render_probe() -> str:
     """Put the startup probe together: the golden check as the operator itself runs it, and a main program."""
     program = resources.files("clipmodel_operator.rendering").joinpath("templates/probe_main.py.txt").read_text("utf-8")

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio import client
 
-from clipmodel_operator.clients.cluster import Cluster
+from clipmodel_operator.clients.cluster import Cluster, build_client
 from support.http_server import FakeServer, reply
 
 
@@ -31,6 +31,6 @@ async def cluster(server: FakeServer) -> AsyncIterator[Cluster]:
     configuration = client.Configuration()
     configuration.host = f"http://127.0.0.1:{server.port}"
     configuration.api_key = {"BearerToken": "Bearer secret-token"}
-    made = Cluster(client.ApiClient(configuration))
+    made = Cluster(build_client(configuration))
     yield made
     await made.close()
