@@ -40,7 +40,7 @@ class ConfigurationError(ClipModelError):
     """There is no cluster to talk to."""
 
 
-class _PlainClient(client.ApiClient):
+class _PlainClient(client.ApiClient):  # type: ignore[misc]  # the library has no types
     """What we send is JSON already: the library would go through all of it once more, looking for objects of its own to turn into JSON."""
 
     @override

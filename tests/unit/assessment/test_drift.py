@@ -44,6 +44,7 @@ TOLERATIONS = [{"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoE
         pytest.param([{"name": "b"}, {"name": "a", "x": 1}], [{"name": "a"}], id="elements with names, in another order and with others"),
         pytest.param([{"mountPath": "/a", "name": "x"}, {"mountPath": "/b", "name": "x"}], [{"mountPath": "/a", "name": "x"}, {"mountPath": "/b", "name": "x"}], id="one volume mounted twice"),
         pytest.param({"tolerations": TOLERATIONS}, {"tolerations": TOLERATIONS}, id="two tolerations of one key"),
+        pytest.param({"args": ["a", "b"]}, {"args": ("a", "b")}, id="what was rendered as a tuple became a list"),
         pytest.param({"labels": {"a": "b", "injected": "yes"}}, {"labels": {"a": "b"}}, id="a label was added"),
     ],
 )  # fmt: skip

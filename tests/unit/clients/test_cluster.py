@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import web
@@ -132,16 +133,14 @@ async def test_without_a_proxy_no_thread_looks_for_one(
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     cluster = Cluster(build_client(cluster.api.configuration))
-    asked: list[object] = []
-    loop = asyncio.get_running_loop()
-    whole = loop.run_in_executor
-    monkeypatch.setattr(loop, "run_in_executor", lambda *a: asked.append(a) or whole(*a))
+    asked = Mock(side_effect=asyncio.get_running_loop().run_in_executor)
+    monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", asked)
     try:
         await cluster.get_object(CONFIG_MAPS, "demo", "x")
     finally:
         await cluster.close()
     assert server.seen
-    assert asked == []
+    asked.assert_not_called()
 
 
 async def test_nobody_listens(server: FakeServer, cluster: Cluster) -> None:
