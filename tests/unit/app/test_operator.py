@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any, cast
 
 import pytest
 
-from clipmodel_operator.app import Operator
+from clipmodel_operator.app import Operator, _tune_collector
 from clipmodel_operator.clients.cluster import Cluster
 from clipmodel_operator.models.names import LABEL_MODEL, Key
 from clipmodel_operator.models.resources import CLIP_MODELS, CONFIG_MAPS, PODS
@@ -125,6 +126,18 @@ async def test_a_pass_that_breaks_is_tried_again_and_ends_nothing() -> None:
     await work_off(operator)
     assert reconciler.keys == [KEY]
     assert operator.queue.is_idle
+
+
+def test_garbage_is_looked_for_less_often_and_not_in_what_was_there_from_the_start() -> None:
+    before = gc.get_threshold()
+    try:
+        _tune_collector()
+        assert gc.get_freeze_count() > 10_000, "modules and all that they made"
+        assert gc.get_threshold()[0] >= 10 * 700
+        assert gc.isenabled(), "cycles are still found"
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
 
 
 async def test_the_sweep_finds_what_no_event_told() -> None:
