@@ -7,6 +7,7 @@ from typing import Any
 
 from clipmodel_sync.errors import Reason, SyncError
 from clipmodel_sync.request import Contract
+from clipmodel_sync.skeleton import read_skeleton
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class _Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Graph:
-    """What the check needs of a model, so that its weights can be let go."""
+    """What the check needs of a model."""
 
     inputs: dict[str, _Tensor]
     outputs: dict[str, _Tensor]
@@ -34,14 +35,15 @@ def inspect(path: Path, contract: Contract) -> None:
         SyncError: NotOnnx or SignatureMismatch.
 
     """
-    graph = _read(path)
+    skeleton = read_skeleton(path)
+    graph = _read(skeleton)
     if graph.has_external_data:
         raise SyncError(
             Reason.NOT_ONNX,
             "the model keeps weights in another file (external data), expected one file with all in it:"
             " export it as a single file.",
         )
-    _check(path)
+    _check(skeleton)
     _compare("input", graph.inputs, name=contract.input_name, shape=contract.input_shape)
     # Other outputs than the named one are allowed: nobody asks for them. Another input nobody would fill.
     if len(graph.inputs) > 1:
@@ -53,12 +55,12 @@ def inspect(path: Path, contract: Contract) -> None:
     _compare("output", graph.outputs, name=contract.output_name, shape=contract.output_shape)
 
 
-def _read(path: Path) -> _Graph:
+def _read(skeleton: bytes) -> _Graph:
     import onnx
 
     try:
-        # Never external data: where it lies is a path of the model's choice.
-        model = onnx.load(str(path), load_external_data=False)
+        # From bytes: external data, which lies at a path of the model's choice, is never loaded.
+        model = onnx.load_from_string(skeleton)
     except Exception as error:  # whatever a parser says about bytes from outside
         raise SyncError(
             Reason.NOT_ONNX,
@@ -72,14 +74,13 @@ def _read(path: Path) -> _Graph:
     )
 
 
-def _check(path: Path) -> None:
+def _check(skeleton: bytes) -> None:
     import onnx
 
     try:
-        # By path: it is read, checked and let go in C++.
-        onnx.checker.check_model(str(path))
+        onnx.checker.check_model(skeleton)
     except Exception as error:
-        found = str(error).strip().replace(str(path), path.name) or type(error).__name__
+        found = str(error).strip() or type(error).__name__
         raise SyncError(
             Reason.NOT_ONNX, f"the ONNX checker rejects the file: export it again. It says: {found}"
         ) from error

@@ -6,8 +6,10 @@ in place; then the state file says so. A run that is killed anywhere leaves what
 
 import json
 import logging
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum, auto
+from importlib import import_module
 from pathlib import Path
 
 from clipmodel_sync import golden, volume
@@ -40,7 +42,8 @@ class _Present:
 
     path: Path
     size_bytes: int
-    in_place: bool
+    # Of bytes that are in place already there is none.
+    flushed: Future[None] | None = None
 
 
 def sync(request: Request, *, fetch_options: FetchOptions, lock_patience_seconds: float = LOCK_PATIENCE_SECONDS) -> str:
@@ -55,8 +58,11 @@ def sync(request: Request, *, fetch_options: FetchOptions, lock_patience_seconds
         volume.translate_errors(),
         volume.locked(layout, patience_seconds=lock_patience_seconds, sleep=fetch_options.sleep),
         volume.staged(layout) as staging,
+        # Left only when all that was begun there has ended.
+        ThreadPoolExecutor() as background,
     ):
-        present = _find(request, layout, staging) or _fetch(request, staging, fetch_options)
+        background.submit(_import_libraries)
+        present = _find(request, layout, staging) or _fetch(request, staging, fetch_options, background)
         proof = _inspect_and_prove(request, present)
         report = _settle(
             volume.read_state(layout),
@@ -69,9 +75,10 @@ def sync(request: Request, *, fetch_options: FetchOptions, lock_patience_seconds
             ),
             proof,
         )
-        if present.in_place:
+        if present.flushed is None:
             volume.prepare_repository(layout)
         else:
+            present.flushed.result()
             volume.publish(layout, staging)
         volume.publish_candidate(layout, staging)
         volume.write_state(layout, report)
@@ -85,7 +92,7 @@ def _find(request: Request, layout: Layout, staging: Staging) -> _Present | None
     found = volume.digest_file(layout.version_file)
     if found is not None and found[0] == request.sha256:
         log.info("version %s is on the volume with the wanted digest: nothing to fetch", request.version)
-        return _Present(path=layout.version_file, size_bytes=found[1], in_place=True)
+        return _Present(path=layout.version_file, size_bytes=found[1])
     match state:
         case _State.WANTED:
             # Damaged or lost after it was synced: `publish` exchanges it, once the right bytes are there.
@@ -120,24 +127,42 @@ def _immutable(request: Request, found: object) -> SyncError:
     )
 
 
-def _fetch(request: Request, staging: Staging, options: FetchOptions) -> _Present:
-    source = parse_source(request.uri, source_root=request.source_root)
+def _import_libraries() -> None:
+    """Import what the inspection and the proof will, while bytes are on their way. What fails here fails there again, and is told."""
+    import_module("onnx")
+    import_module("onnxruntime")
+
+
+def _fetch(request: Request, staging: Staging, options: FetchOptions, background: Executor) -> _Present:
     file = volume.StagedFile(staging.file)
     try:
-        was_put_together = fetch(source, file=file, root=request.volume, options=options)
-        if was_put_together and file.sha256 != request.sha256:
-            # The server may have sent parts of two different files: ask once more, for all of it.
-            file.restart()
-            fetch(source, file=file, root=request.volume, options=options)
-        if file.sha256 != request.sha256:
-            raise SyncError(
-                Reason.DIGEST_MISMATCH,
-                f"sha256 is {file.sha256} ({file.size_bytes} bytes), the spec says {request.sha256}."
-                " Correct the spec's sha256 if the file is right, else its uri.",
-            )
+        _fetch_wanted(request, file, options)
+    except BaseException:
+        file.close()
+        raise
+    # A slow disk takes seconds for it, in which the file can be inspected and proven; it is not put in place before.
+    return _Present(path=staging.file, size_bytes=file.size_bytes, flushed=background.submit(_finish, file))
+
+
+def _fetch_wanted(request: Request, file: volume.StagedFile, options: FetchOptions) -> None:
+    source = parse_source(request.uri, source_root=request.source_root)
+    was_put_together = fetch(source, file=file, root=request.volume, options=options)
+    if was_put_together and file.sha256 != request.sha256:
+        # The server may have sent parts of two different files: ask once more, for all of it.
+        file.restart()
+        fetch(source, file=file, root=request.volume, options=options)
+    if file.sha256 != request.sha256:
+        raise SyncError(
+            Reason.DIGEST_MISMATCH,
+            f"sha256 is {file.sha256} ({file.size_bytes} bytes), the spec says {request.sha256}."
+            " Correct the spec's sha256 if the file is right, else its uri.",
+        )
+
+
+def _finish(file: volume.StagedFile) -> None:
+    try:
         with volume.translate_errors(needed_bytes=file.size_bytes):
             file.finish()
-        return _Present(path=staging.file, size_bytes=file.size_bytes, in_place=False)
     finally:
         file.close()
 

@@ -114,7 +114,7 @@ def test_a_bug_is_reported_without_secrets(
     assert "secret" not in out + json.dumps(report(place))
 
 
-@pytest.mark.parametrize("where", ["onnx.load", "onnx.checker.check_model", "onnxruntime.InferenceSession"])
+@pytest.mark.parametrize("where", ["onnx.load_from_string", "onnx.checker.check_model", "onnxruntime.InferenceSession"])
 def test_being_stopped_inside_a_library_is_no_fault_of_the_model(
     place: Place, model: bytes, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import stat
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 
 from clipmodel_sync.errors import Reason, SyncError
@@ -324,3 +326,53 @@ def test_files_are_flushed_before_they_are_named(place: Place, model: bytes, mon
     assert events[-1] == "fsync .state"
     assert events[-2] == "rename .state/1.json"
     assert events[-3].startswith("fsync .1-")
+
+
+def _fsync_of_the_model(before: Callable[[], None]) -> Callable[[int], None]:
+    """Do something before the model's file is flushed."""
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "model.onnx":
+            before()
+        real(descriptor)
+
+    return fsync
+
+
+def test_the_file_is_flushed_while_it_is_proven(place: Place, model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow disk takes seconds for it, and so does the proof."""
+    is_checked = threading.Event()
+    real = onnx.checker.check_model
+
+    def check(content: bytes) -> None:
+        real(content)
+        is_checked.set()
+
+    def wait() -> None:
+        assert is_checked.wait(20), "the inspection waits for the flush"
+        assert not place.layout.version_directory.exists()
+
+    monkeypatch.setattr(onnx.checker, "check_model", check)
+    monkeypatch.setattr(os, "fsync", _fsync_of_the_model(wait))
+    assert place.sync(place.put(model), model)["result"] == "Synced"
+
+
+@pytest.mark.parametrize(("number", "reason"), [(errno.ENOSPC, Reason.VOLUME_FULL), (errno.EIO, Reason.VOLUME_FAILED)])
+def test_a_file_that_cannot_be_flushed_is_not_put_in_place(
+    place: Place, model: bytes, monkeypatch: pytest.MonkeyPatch, number: int, reason: Reason
+) -> None:
+    uri = place.put(model)
+
+    def refuse() -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", _fsync_of_the_model(refuse))
+        found, message = place.fail(uri, model)
+    assert found is reason
+    if reason is Reason.VOLUME_FULL:
+        assert f"({len(model)} bytes)" in message
+    assert not place.layout.version_directory.exists()
+    assert not place.layout.state_file.exists()
+    assert place.sync(uri, model)["result"] == "Synced"
