@@ -26,7 +26,8 @@ from clipmodel_operator.models.schema import (
 #: Before SIGTERM (endpoints must hear of the deletion first: Triton stays "ready" while it drains), and after Triton's own deadline.
 PRE_STOP_S = 10
 EXIT_MARGIN_S = 20
-STARTUP_PERIOD_S = 2
+#: The probe's program waits for Triton within each period (rendering/templates/probe_main.py.txt): a shorter one would find it no sooner.
+STARTUP_PERIOD_S = 5
 
 # What our own labels and annotations are: a user's value would be overwritten, or break a selector.
 _OWN_LABELS = sorted(names.labels("x", names.COMPONENT_SERVER))

@@ -215,4 +215,4 @@ def test_triton_ends_before_the_pod_does() -> None:
 def test_the_startup_deadline_is_rounded_up_to_whole_probes() -> None:
     [container] = template(model(serving={"probes": {"startup": {"deadline": "31s"}}}))["spec"]["containers"]
     probe = container["startupProbe"]
-    assert (probe["periodSeconds"], probe["failureThreshold"]) == (2, 16)
+    assert (probe["periodSeconds"], probe["failureThreshold"]) == (5, 7)

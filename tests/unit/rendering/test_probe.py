@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from typing_extensions import override
 
 from clipmodel_operator.models import golden
+from clipmodel_operator.models.serving import STARTUP_PERIOD_S
 from clipmodel_operator.rendering.config_map import Committed, render_config_map, render_probe
 from support.builders import VECTORS_1, build_model, build_record
 
@@ -99,11 +101,18 @@ def run(tmp_path: Path, triton: Triton) -> Callable[..., subprocess.CompletedPro
         (tmp_path / "versions.json").write_text(versions, "utf-8")
         return subprocess.run(
             [sys.executable, "-I", str(tmp_path / "probe.py")],
-            env={**os.environ, "CLIPMODEL_VERSIONS": str(tmp_path / "versions.json"), "CLIPMODEL_HTTP": address},
+            env={**os.environ, "CLIPMODEL_VERSIONS": str(tmp_path / "versions.json"), "CLIPMODEL_HTTP": address, "CLIPMODEL_PATIENCE_S": "0.2"},
             check=False, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
 
     return start
+
+
+def load_probe() -> dict[str, Any]:
+    """Give what the program defines."""
+    program: dict[str, Any] = {"__name__": "probe"}
+    exec(compile(render_probe(), "probe.py", "exec"), program)  # noqa: S102 - our own
+    return program
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -151,6 +160,41 @@ def test_it_fails_where_nobody_listens(run: Run) -> None:
     result = run(address="127.0.0.1:1")
     assert result.returncode == 1
     assert result.stderr.startswith("clipmodel: Triton does not answer yet:")
+
+
+def test_it_waits_for_a_server_that_still_loads(
+    tmp_path: Path, triton: Triton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The port opens while the program waits: at the first of its pauses, so that it must have been refused before."""
+    late = ThreadingHTTPServer(("127.0.0.1", 0), triton.server.RequestHandlerClass, bind_and_activate=False)
+    late.server_bind()
+    thread = threading.Thread(target=late.serve_forever, kwargs={"poll_interval": 0.01})
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        late.server_activate()
+        thread.start()
+
+    versions = tmp_path / "versions.json"
+    versions.write_text(render_config_map(build_model(), Committed((1,), (build_record(),)))["data"]["versions.json"])
+    monkeypatch.setenv("CLIPMODEL_VERSIONS", str(versions))
+    monkeypatch.setenv("CLIPMODEL_HTTP", f"127.0.0.1:{late.server_port}")
+    monkeypatch.setattr(time, "sleep", pause)
+    try:
+        load_probe()["main"]()
+    finally:
+        if pauses:
+            late.shutdown()
+            thread.join()
+        late.server_close()
+    assert pauses == [0.1]
+    assert triton.paths == ["/v2/models/clip/versions/1/infer"] * 2
+
+
+def test_a_run_that_finds_nobody_ends_within_the_period() -> None:
+    """Kubelet counts runs that fail: longer ones would move the deadline."""
+    assert STARTUP_PERIOD_S - 1 < load_probe()["PATIENCE_S"] < STARTUP_PERIOD_S
 
 
 def test_it_fails_where_nothing_is_to_be_proven(run: Run, triton: Triton) -> None:
