@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from clipmodel_operator.reconcile import rollout
 from support.builders import ONE, OTHER, SHA_2, TWO, URI_2, URI_OTHER, build_spec, build_version
 from support.simulation import KEY, Killed, Simulation
 
@@ -49,6 +50,38 @@ async def test_version_2_takes_over_without_a_restart() -> None:
     commit = [w for w in simulation.cluster.writes if w.startswith(("load", "apply ConfigMap"))][-1]
     assert commit == "apply ConfigMap clip-config", "commit last"
     await simulation.assert_converged()
+
+
+async def test_a_candidate_goes_while_the_next_pod_proves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unloading takes a second or more. No server loads anything before its candidate is gone: the fake says so."""
+    monkeypatch.setattr(rollout, "_UNLOAD_POLL_S", 0)
+    versions = ONE, TWO, build_version(3, uri=URI_2, sha256=SHA_2)
+    simulation = await ready(*versions, versionPolicy={"specific": {"versions": [1]}})
+    simulation.triton.listed_after_unload = 3
+    simulation.triton.seen.clear()
+    change(simulation, *versions, versionPolicy={"all": {}})
+    await simulation.settle()
+    simulation.assert_ready(1, 2, 3)
+    pods = list(dict.fromkeys(line.rpartition(" ")[2] for line in simulation.triton.seen))
+    assert len(pods) == 2
+    proof = [
+        "load clip__candidate [2] on {0}", "unload clip__candidate on {0}", "gone clip__candidate on {0}",
+        "load clip__candidate [3] on {0}", "unload clip__candidate on {0}",
+    ]  # fmt: skip
+    switch = ["gone clip__candidate on {0}", "load clip [1, 2, 3] on {0}"]
+    assert simulation.triton.seen == [line.format(pod) for part in (proof, switch) for pod in pods for line in part]
+    await simulation.assert_converged()
+
+
+async def test_a_candidate_whose_unloading_got_lost_is_unloaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollout, "_UNLOAD_DEADLINE_S", -1.0)
+    simulation = await ready()
+    simulation.triton.loses_unloads = 1
+    change(simulation, ONE, TWO)
+    await simulation.settle()
+    assert simulation.triton.loses_unloads == 0
+    simulation.assert_ready(2)
+    assert all("clip__candidate" not in s.configs for s in simulation.ready_servers())
 
 
 async def test_and_back_again() -> None:

@@ -38,6 +38,8 @@ class TritonServer:
     configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     proven: set[int] = field(default_factory=set)
     """Versions that were embedded with under the candidate's name, or at start."""
+    unloading: dict[str, int] = field(default_factory=dict)
+    """Models on their way out, and how often they are still listed."""
 
     def load(self, model: str, config: Mapping[str, Any]) -> None:
         assert config["name"] == model, "Triton refuses another name"
@@ -69,6 +71,12 @@ class FakeTriton:
     """Which loads Triton refuses, beside those of bytes that it cannot load."""
     asked: int = 0
     """For how many golden embeddings."""
+    listed_after_unload: int = 0
+    """How often a model is still listed after it was told to go."""
+    loses_unloads: int = 0
+    """How many requests to unload never arrive."""
+    seen: list[str] = field(default_factory=list)
+    """Loads, unloads, and when what was unloaded is gone, in their order."""
 
     def _server(self, server: Server) -> TritonServer:
         found = self.servers.get(server.address)
@@ -109,6 +117,8 @@ class FakeTriton:
         versions = config["version_policy"]["specific"]["versions"]
         self.cluster.before_write(f"load {model}")
         self.cluster.writes.append(f"load {model} {versions} on {found.pod}")
+        self.seen.append(f"load {model} {versions} on {found.pod}")
+        assert not found.unloading, "what is on its way out has its memory still"
         if self.refuses(model, config):
             raise RejectedError(f"failed to load '{model}'")
         if not model.endswith(names.CANDIDATE_SUFFIX):
@@ -118,8 +128,21 @@ class FakeTriton:
 
     async def unload(self, server: Server, model: str) -> None:
         found = self._controlled(server)
+        if self.loses_unloads:
+            self.loses_unloads -= 1
+            raise RetryError("Triton does not answer")
         if found.configs.pop(model, None) is None:
             raise RejectedError(f"failed to unload '{model}': it is not loaded")
+        self.seen.append(f"unload {model} on {found.pod}")
+        if self.listed_after_unload:
+            found.unloading[model] = self.listed_after_unload
 
     async def loaded_versions(self, server: Server, model: str) -> frozenset[int]:
-        return frozenset(self._controlled(server).versions(model))
+        found = self._controlled(server)
+        if model in found.unloading:
+            found.unloading[model] -= 1
+            if found.unloading[model] > 0:
+                return frozenset(found.volume)
+            del found.unloading[model]
+            self.seen.append(f"gone {model} on {found.pod}")
+        return frozenset(found.versions(model))

@@ -8,6 +8,7 @@ moment comes back with something that was proven.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,8 +66,10 @@ class Rollout:
                 server = server_of(view.pod, control_key)
                 await self._prove(model, server, view, wanted)
             for view in views:
+                server = server_of(view.pod, control_key)
+                await self._clear(server, candidate_of(model))
                 touched.append(view)
-                await self._switch(model, server_of(view.pod, control_key), view, wanted)
+                await self._switch(model, server, view, wanted)
         except RolloutFailedError as error:
             logger.warning("%s: %s", model.key, error)
             if committed is not None:
@@ -78,8 +81,9 @@ class Rollout:
         """Prove, under the candidate's name, the versions that the server does not serve yet."""
         loaded = view.loaded.versions if view.loaded else ()
         for record in wanted.of([v for v in wanted.versions if v not in loaded]):
-            name = f"{model.model_name}{names.CANDIDATE_SUFFIX}"
+            name = candidate_of(model)
             config = render_config(model, versions=[record.version], profile=Profile(view.profile), name=name)
+            await self._clear(server, name)
             try:
                 await self._triton.load(server, name, config)
                 difference = await compare_golden(self._triton, server, model, [record], name=name)
@@ -91,11 +95,15 @@ class Rollout:
                 raise _failed(record.version, reasons.GOLDEN_CHECK_FAILED, difference)
 
     async def _unload(self, server: Server, name: str) -> None:
-        """Unload the candidate and wait until it is gone: its memory is needed for the real one."""
-        try:
+        """Begin to unload the candidate. That takes a second or more, in which the next pod can prove it."""
+        with contextlib.suppress(RejectedError):  # it was never loaded
             await self._triton.unload(server, name)
-        except RejectedError:
-            return  # it was never loaded
+
+    async def _clear(self, server: Server, name: str) -> None:
+        """Wait until the candidate is gone: its memory is needed for what is loaded next."""
+        if not await self._triton.loaded_versions(server, name):
+            return
+        await self._unload(server, name)  # once more: the first request may not have reached the server
         deadline = asyncio.get_running_loop().time() + _UNLOAD_DEADLINE_S
         while await self._triton.loaded_versions(server, name):
             if asyncio.get_running_loop().time() > deadline:
@@ -130,6 +138,10 @@ class Rollout:
                 await self._triton.load(server_of(view.pod, control_key), model.model_name, config)
             except (RejectedError, RetryError) as error:
                 logger.warning("%s: bringing %s back: %s", model.key, view.pod["metadata"]["name"], error)
+
+
+def candidate_of(model: ClipModel) -> str:
+    return f"{model.model_name}{names.CANDIDATE_SUFFIX}"
 
 
 def _failed(version: int | None, reason: str, message: str) -> RolloutFailedError:
