@@ -7,6 +7,7 @@ what cannot be walked is given back whole, for the parser to say what is wrong w
 """
 
 import io
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from typing import BinaryIO, Final
 
 # Smaller ones stay: shapes and axes are among them.
 _LEAST_BYTES: Final = 1 << 12
+# A weight has one for each dimension and a few more; a tensor with one for each element is no raw one.
+_MOST_FIELDS: Final = 64
 
 # Numbers of fields, from onnx.proto.
 _MODEL_GRAPH: Final = 7
@@ -75,8 +78,10 @@ def _rewrite(file: BinaryIO, start: int, end: int, *, number: int, by: Callable[
 
 
 def _tensor(file: BinaryIO, start: int, end: int) -> bytes:
-    fields = list(_fields(file, start, end))
-    if end - start < _LEAST_BYTES or not _is_weight(file, fields):
+    if end - start < _LEAST_BYTES:
+        return _read(file, start, end)
+    fields = list(itertools.islice(_fields(file, start, end), _MOST_FIELDS + 1))
+    if len(fields) > _MOST_FIELDS or not _is_weight(file, fields):
         return _read(file, start, end)
     kept = [f for f in fields if f.number not in (_DIMS, _RAW_DATA)]
     return b"".join(_read(file, f.start, f.end) for f in kept) + _NO_ELEMENTS

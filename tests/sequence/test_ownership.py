@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from clipmodel_operator.models.resources import SERVICES
+from clipmodel_operator.models.errors import RejectedError
+from clipmodel_operator.models.resources import SERVICES, Resource
 from support.builders import NAME, build_spec
 from support.simulation import KEY, Simulation, build_ready
 
@@ -33,6 +35,39 @@ async def test_what_somebody_else_has_under_our_name_is_left_alone(kind: str) ->
     simulation.cluster.remove(foreign)
     simulation.queue.add(KEY)  # as the sweep does
     await simulation.settle()
+    simulation.assert_ready()
+
+
+async def test_an_api_server_that_knows_no_apply_of_what_is_not_there_is_asked_plainly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody documents that an apply with a resourceVersion creates."""
+    simulation = Simulation()
+
+    async def refuse(*_: object) -> None:
+        raise RejectedError("resourceVersion should not be set on objects to be created")
+
+    monkeypatch.setattr(simulation.cluster, "apply_new_object", refuse)
+    simulation.create()
+    await simulation.settle()
+    simulation.assert_ready()
+
+
+async def test_what_was_there_and_is_gone_is_made_where_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is taken between two looks must not be taken over: it is looked again, from the start."""
+    simulation = Simulation()
+    apply_new, refused = simulation.cluster.apply_new_object, list[str]()
+
+    async def refuse_once(resource: Resource, namespace: str, manifest: Mapping[str, Any]) -> Any:
+        if resource is SERVICES and not refused:
+            refused.append("there is one")
+            return None
+        return await apply_new(resource, namespace, manifest)
+
+    monkeypatch.setattr(simulation.cluster, "apply_new_object", refuse_once)
+    simulation.create()
+    await simulation.settle_waiting()
+    assert refused
     simulation.assert_ready()
 
 

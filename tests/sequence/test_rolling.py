@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from clipmodel_operator.models.errors import RetryError
 from support.builders import build_spec
-from support.simulation import Simulation
+from support.simulation import KEY, Simulation
 
 NEW_IMAGE = "registry.example.com/triton:2"
 GPU = "nvidia.com/gpu"
@@ -129,6 +130,50 @@ async def test_a_claim_of_the_users_that_one_node_can_mount_leaves_no_choice() -
     assert kind == "Normal"
     assert "maxSurge 0" in message
     assert "claim mine is ReadWriteOnce" in message
+
+
+async def test_a_claim_that_cannot_be_read_does_not_hide_what_serves() -> None:
+    simulation = await ready(replicas=1, modes=("ReadWriteMany",))
+
+    def refuse(what: str) -> None:
+        if what == "get PersistentVolumeClaim mine":
+            raise RetryError("HTTP 500")
+
+    simulation.cluster.before_read = refuse
+    simulation.queue.add(KEY)
+    await simulation.work()
+    assert simulation.says("Ready") == ("False", "ApiUnavailable")
+    assert "Meanwhile version 1 serves." in simulation.condition("Ready")["message"]  # type: ignore[index]  # it is there
+    assert simulation.says("Available") == ("True", "PodsReady")
+
+
+async def test_a_quota_that_refuses_the_surge_pod_is_said() -> None:
+    simulation = await ready(replicas=1)
+    simulation.update(spec(replicas=1, image=NEW_IMAGE))
+    simulation.deliver_all()
+    await simulation.work()
+    refused = {"type": "ReplicaFailure", "status": "True", "message": 'serviceaccount "typo" not found'}
+    simulation.cluster.edit(simulation.cluster.get("Deployment"), lambda o: o["status"].update(conditions=[refused]))
+    simulation.deliver_all()
+    await simulation.work()
+    message = simulation.condition("Ready")["message"]  # type: ignore[index]  # it is there
+    assert (
+        message
+        == 'Pods are replaced by those of the new spec; serviceaccount "typo" not found. Meanwhile version 1 serves.'
+    )
+
+
+async def test_two_edits_while_no_gpu_is_there_leave_what_serves() -> None:
+    """The pod of the first edit waits beside the one that serves, and holds nothing that the second one's could have."""
+    simulation = await ready(replicas=1, room=1)
+    for count in (2, 3):
+        simulation.update(spec(replicas=1, resources={"limits": {GPU: count}}))
+        await simulation.settle_waiting()
+        assert simulation.can_embed(1)
+    assert len(told(simulation)) == 2
+    simulation.update(spec(replicas=1, image=NEW_IMAGE, resources={"limits": {GPU: 2}}))
+    await simulation.settle_waiting()
+    assert simulation.can_embed(1)
 
 
 async def test_a_claim_of_the_users_that_any_node_can_mount_is_like_ours() -> None:

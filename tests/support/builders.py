@@ -123,7 +123,6 @@ def build_server_pod(
     waiting: Mapping[str, str] | None = None,
     last_log: str | None = None,
     unschedulable: str | None = None,
-    refused_at: str = "2026-11-22T11:59:00Z",
 ) -> Object:
     """Build a Triton pod."""
     if waiting is not None or unschedulable is not None:
@@ -139,7 +138,6 @@ def build_server_pod(
                 "status": "False",
                 "reason": "Unschedulable",
                 "message": unschedulable,
-                "lastTransitionTime": refused_at,
             }
         )
     container: Object = {"name": "triton", "containerID": f"containerd://{name}", "state": state}

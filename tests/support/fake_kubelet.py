@@ -134,6 +134,8 @@ class FakeKubelet:
         server.load(model, json_format.MessageToDict(parsed, preserving_proto_field_name=True))
         server.proven |= set(server.versions(model))
         self.triton.servers[address] = server
+        self.cluster.edit(pod, lambda o: o["spec"].update(nodeName="node"))
+        pod = self.cluster.objects["Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]]
         running = {"name": "triton", "containerID": f"containerd://{number}", "state": {"running": {}}}
         self._set_status(
             pod,

@@ -202,7 +202,7 @@ def _pods_verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> 
     proven = [p for p in view.pods if p.is_current and _is_proven(p)]
     ready = [p for p in view.pods if is_ready(p.pod)]
     count = f"{len(proven)} of {subject.replicas} pods"
-    trouble = next((t for t in (find_trouble(p.pod) for p in view.pods) if t), None)
+    trouble = next((t for t in (find_trouble(p.pod) for p in view.pods) if t), view.refused_pods)
     if view.pending and serving:
         message = (
             f"{_versions(view.target)} with the current configuration goes to {_pods(view.pending)}, proven first."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +13,8 @@ class RollingStrategy:
     has_surge: bool
     why: str
     """The reason, as the end of a sentence."""
+    refused_since: datetime | None = None
+    """When a surge pod was first seen to be refused for want of what an old pod holds."""
     recheck_s: float | None = None
     """Seconds after which a surge pod that has no node will have waited long enough. Nothing tells of that moment."""
 

@@ -73,6 +73,8 @@ class ModelView:
     pods: tuple[PodState, ...] = field(default=())
     pending: int = 0
     """Ready pods that do not run the target yet."""
+    refused_pods: str | None = None
+    """Why the Deployment may not make the pods that it should: a quota, say."""
     is_rolling: bool = False
     """The Deployment still has pods of an earlier template: another image, say, or other resources."""
     config_failure: RolloutFailure | None = None

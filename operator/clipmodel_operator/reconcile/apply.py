@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from clipmodel_operator.assessment.drift import holds
 from clipmodel_operator.models import names, reasons
 from clipmodel_operator.models.clipmodel import ClipModel
-from clipmodel_operator.models.errors import RejectedError, StalledError
+from clipmodel_operator.models.errors import RejectedError, RetryError, StalledError
 from clipmodel_operator.models.facts import Observed
 from clipmodel_operator.models.names import Key
 from clipmodel_operator.models.resources import BY_KIND, DEPLOYMENTS, JOBS, PODS, SECRETS, Resource
@@ -107,16 +107,22 @@ async def _apply_unknown(
 
     So it is made only where there is none; one that is there is read, refused if it is not ours, and applied as the very one that was read.
     """
-    made = await store.apply_new_object(resource, model.key.namespace, manifest)
+    namespace, name = model.key.namespace, manifest["metadata"]["name"]
+    try:
+        made = await store.apply_new_object(resource, namespace, manifest)
+    except RejectedError:
+        # Of the object, or of an apply that names a resourceVersion for one that is not there: nobody documents that. Without it the answer is plain.
+        if await store.get_object(resource, namespace, name) is not None:
+            raise
+        return await store.apply_object(resource, namespace, manifest)
     if made is not None:
         return made
-    live = await store.get_object(resource, model.key.namespace, manifest["metadata"]["name"])
+    live = await store.get_object(resource, namespace, name)
     if live is None:
-        # Gone since, or a conflict over something else, a quota say: the API server's own words then say what.
-        return await store.apply_object(resource, model.key.namespace, manifest)
+        raise RetryError(f"{manifest['kind']} {name} was there and is gone: trying again")
     _refuse_foreign(live, model, manifest)
     metadata = {**manifest["metadata"], "uid": live["metadata"]["uid"]}
-    return await store.apply_object(resource, model.key.namespace, {**manifest, "metadata": metadata})
+    return await store.apply_object(resource, namespace, {**manifest, "metadata": metadata})
 
 
 def _refuse_foreign(live: Mapping[str, Any] | None, model: ClipModel, manifest: Manifest) -> None:

@@ -191,6 +191,7 @@ def plan_desired(
     control_key: str,
     config_failure: RolloutFailure | None,
     now: datetime,
+    refused_since: datetime | None = None,
 ) -> Desired:
     """Decide what should be, from what every version and every pod is at.
 
@@ -211,7 +212,7 @@ def plan_desired(
     pending = () if is_still else tuple(behind)
     claim = render_claim(model)
     applied = [claim] if claim is not None else []
-    secret, strategy = None, choose_strategy(model, observed, now=now)
+    secret, strategy = None, choose_strategy(model, observed, now=now, refused_since=refused_since)
     if committed.versions:
         secret = render_control_secret(model, control_key)
         deployment = render_deployment(model, settings, control_secret=secret["metadata"]["name"], strategy=strategy)

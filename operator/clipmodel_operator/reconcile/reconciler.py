@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 from clipmodel_operator.assessment.events import Event, plan_rolling_event
@@ -93,6 +94,7 @@ class Reconciler:
         self._root_key = root_key
         self._clock = clock
         self._failures: dict[str, _Failures] = {}
+        self._refused_since: dict[str, datetime | None] = {}
 
     async def reconcile(self, key: Key) -> Again | None:
         """Bring one ClipModel nearer to its spec. Gives when to look again, if not at the next event."""
@@ -102,6 +104,7 @@ class Reconciler:
             if obj is not None:
                 self._fleet.forget(obj["metadata"]["uid"])
                 self._failures.pop(obj["metadata"]["uid"], None)
+                self._refused_since.pop(obj["metadata"]["uid"], None)
             return None
         observed = gather(self._cache, key)
         # Until a pod has been asked nothing is known of it.
@@ -111,12 +114,17 @@ class Reconciler:
         # Status first: what follows takes as long as a model takes to load.
         if is_advanced and is_told and state.desired is not None and state.desired.pending:
             state.again = Again(0.0)
-            if not await self._guard(key, state, self._roll_out(state)):
+            if not await self._guard(key, state, self._roll_out(state), silent=reasons.SERVER_FAILED):
                 await self._report(self._cache.get(CLIP_MODELS.kind, key.namespace, key.name) or obj, state)
         return state.again
 
-    async def _guard(self, key: Key, state: _Pass, work: Awaitable[None]) -> bool:
-        """Do a part of the pass, and turn what goes wrong into what status says. Gives whether all went well."""
+    async def _guard(
+        self, key: Key, state: _Pass, work: Awaitable[None], *, silent: str = reasons.API_UNAVAILABLE
+    ) -> bool:
+        """Do a part of the pass, and turn what goes wrong into what status says. Gives whether all went well.
+
+        `silent` is the reason that is said where somebody does not answer.
+        """
         try:
             await work
             return True  # noqa: TRY300 - what follows is the list of what may go wrong
@@ -124,7 +132,7 @@ class Reconciler:
             state.blocked = blocked_by(error.reason, str(error), is_stalled=True)
         except RetryError as error:
             logger.warning("%s: %s", key, error)
-            state.blocked = blocked_by(reasons.API_UNAVAILABLE, str(error), is_stalled=False)
+            state.blocked = blocked_by(silent, str(error), is_stalled=False)
             state.again = Again(error.retry_after_s)
         except (GoneError, RejectedError) as error:
             # The namespace, or the resource itself, went while we worked; if not, the next try will find out.
@@ -147,7 +155,6 @@ class Reconciler:
     async def _advance(self, obj: Mapping[str, Any], state: _Pass) -> None:
         """Go as far as can be gone now, without touching what runs."""
         model = state.model = await resolve_profile(self._store, parse_clip_model(obj), state.observed)
-        state.observed = await self._with_users_claim(model, state.observed)
         observed, failures = state.observed, self._known_failures(model)
         state.control_key = derive_control_key(self._root_key, uid=model.uid)
         now = self._clock.now()
@@ -158,6 +165,7 @@ class Reconciler:
         served = served_versions(model, state.views)
         if served and not versions.before.versions:
             versions = plan_versions(model, observed, self._settings, failures=failures, now=now, served=served)
+        observed = state.observed = await self._with_users_claim(model, observed)
         retries = [p.sync.retry_after_s for p in versions.plans if p.sync.retry_after_s is not None]
         if retries:
             state.again = Again(min(retries))
@@ -170,7 +178,9 @@ class Reconciler:
             control_key=state.control_key,
             config_failure=failures.get(None),
             now=now,
+            refused_since=self._refused_since.get(model.uid),
         )
+        self._refused_since[model.uid] = desired.strategy.refused_since
         if desired.strategy.recheck_s is not None:
             state.again = Again(min([desired.strategy.recheck_s, *retries]))
         if any(is_running(v.pod) and (v.loaded is None or v.loaded.difference) for v in state.views):
@@ -223,10 +233,11 @@ class Reconciler:
         )
         status = assess_status(subject_of(obj, state.model), view, now=now)
         try:
-            written = await write_status(self._store, obj, status, now=now)
+            # First: no later pass would know of it.
             if state.event is not None:
                 event, state.event = state.event, None
                 await write_event(self._store, obj, event, now=now)
+            written = await write_status(self._store, obj, status, now=now)
         except GoneError:
             return False
         except RetryError as error:

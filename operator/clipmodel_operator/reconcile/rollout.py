@@ -96,7 +96,8 @@ class Rollout:
 
     async def _unload(self, server: Server, name: str) -> None:
         """Begin to unload the candidate. That takes a second or more, in which the next pod can prove it."""
-        with contextlib.suppress(RejectedError):  # it was never loaded
+        # Never loaded, or not heard: `_clear` asks again, and what the proof found must not be lost for this.
+        with contextlib.suppress(RejectedError, RetryError):
             await self._triton.unload(server, name)
 
     async def _clear(self, server: Server, name: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from clipmodel_operator.assessment.rolling import is_rolling
 from clipmodel_operator.assessment.rollout import space_ids
+from clipmodel_operator.assessment.room import replica_failure
 from clipmodel_operator.assessment.sync import SyncPhase
 from clipmodel_operator.models import reasons
 from clipmodel_operator.models.clipmodel import ClipModel
@@ -50,6 +51,7 @@ def view_of(
             for v in views
         ),
         pending=len(desired.pending),
+        refused_pods=replica_failure(deployment),
         is_rolling=is_rolling(deployment, [v.pod for v in views]),
         config_failure=config_failure,
         blocked=blocked,

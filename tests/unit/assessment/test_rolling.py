@@ -1,75 +1,35 @@
-"""How pods are replaced: by where the volume can be mounted, and by what the scheduler said of a pod more."""
+"""How pods are replaced: by where the volume can be mounted, and by whether a pod more has been refused for a while. What counts as that: test_room.py."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from clipmodel_operator.assessment.rolling import PATIENCE_S, choose_strategy
+from clipmodel_operator.assessment.rolling import PATIENCE_S, choose_strategy, is_rolling
 from clipmodel_operator.models.facts import Observed
-from support.builders import NOW, build_model, build_server_pod, build_spec
+from support.builders import NOW, build_model, build_spec
+from support.rolls import GPU, NO_GPU, NOT_NEAR, Object, build_deployment, build_pod, build_refused_pod
 
-Object = dict[str, Any]
-NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod."
-NO_MEMORY = "0/3 nodes are available: 2 Insufficient memory, 1 node(s) had untolerated taint {a: b}."
-NO_NODE = "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."
-NOT_NEAR = "0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 2 node(s) didn't match pod affinity rules."
-FULL = "0/1 nodes are available: 1 Too many pods."
-JUST_NOW = (NOW - timedelta(seconds=10)).isoformat()
-LONG_AGO = (NOW - timedelta(seconds=PATIENCE_S)).isoformat()
-
-
-def template(name: str, resources: Object | None = None) -> Object:
-    return {
-        "metadata": {"annotations": {"clipmodel.dev/template-hash": name}},
-        "spec": {"containers": [{"name": "mesh"}, {"name": "triton", "resources": resources or {}}]},
-    }
-
-
-GPU = {"limits": {"nvidia.com/gpu": "1"}}
-
-
-def deployment(
-    *,
-    replicas: int,
-    updated: int,
-    max_surge: int = 1,
-    quota_since: str | None = None,
-    resources: Object | None = None,
-) -> Object:
-    status: Object = {"replicas": replicas, "updatedReplicas": updated}
-    if quota_since is not None:
-        failure = {"type": "ReplicaFailure", "status": "True", "lastTransitionTime": quota_since}
-        status["conditions"] = [{**failure, "message": "exceeded quota: gpus"}]
-    rolling = {"rollingUpdate": {"maxSurge": max_surge}}
-    return {"spec": {"strategy": rolling, "template": template("new", resources)}, "status": status}
-
-
-def pod(name: str, of: Object, **fields: Any) -> Object:
-    built = build_server_pod(name, **fields)
-    built["metadata"]["annotations"] |= of["metadata"]["annotations"]
-    return {**built, "spec": {**built["spec"], **of["spec"]}}
+JUST_NOW = NOW - timedelta(seconds=10)
+LONG_AGO = NOW - timedelta(seconds=PATIENCE_S)
+ONE_NODE = {"accessModes": ["ReadWriteOnce"]}
+SHARED = {"accessModes": ["ReadWriteMany"]}
+MINE = {"existingClaim": "mine"}
+ANY_NODE = "the volume is ReadWriteMany"
+NO_ROOM = f"there is no room for one pod more ({NO_GPU[:-1]})"
 
 
 def claim(*modes: str) -> Object:
     return {"spec": {"accessModes": list(modes)}}
 
 
-def old_pod(resources: Object | None = None) -> Object:
-    return pod("clip-old", template("old", resources))
-
-
-def refused(since: str, message: str = NO_GPU, *, resources: Object | None = None, is_ending: bool = False) -> Object:
-    return pod("clip-new", template("new", resources), unschedulable=message, refused_at=since, is_ending=is_ending)
-
-
-def stuck(message: str, *, old: Object | None = None, new: Object | None = None, since: str = LONG_AGO) -> Observed:
-    """What is seen of a roll whose surge pod no node takes."""
-    pods = (old_pod(old), refused(since, message, resources=new))
-    return Observed(deployment=deployment(replicas=2, updated=1, resources=new), server_pods=pods)
+def stuck(*, max_surge: int = 1) -> Observed:
+    """Build what is seen of a roll whose surge pod wants the GPU that the old pod has."""
+    pods = (build_pod("clip-old", "old", resources=GPU), build_refused_pod(NO_GPU, resources=GPU))
+    return Observed(deployment=build_deployment(replicas=2, updated=1, max_surge=max_surge), server_pods=pods)
 
 
 @dataclass
@@ -78,13 +38,11 @@ class Case:
     observed: Observed
     has_surge: bool
     why: str
-    recheck_s: float | None = None
+    refused_since: datetime | None = None
+    then: tuple[datetime | None, float | None] = field(default=(None, None))
+    """Since when it is refused, and when to look again."""
 
 
-ONE_NODE = {"accessModes": ["ReadWriteOnce"]}
-SHARED = {"accessModes": ["ReadWriteMany"]}
-MINE = {"existingClaim": "mine"}
-ANY_NODE = "the volume is ReadWriteMany"
 CASES = {
     "ours, on one node": Case(
         ONE_NODE,
@@ -112,90 +70,43 @@ CASES = {
         MINE, Observed(), has_surge=False, why="it is not known where claim mine can be mounted"
     ),
     "a roll goes well": Case(
-        SHARED, Observed(deployment=deployment(replicas=3, updated=1)), has_surge=True, why=ANY_NODE
+        SHARED, Observed(deployment=build_deployment(replicas=3, updated=1)), has_surge=True, why=ANY_NODE
     ),
-    "the surge pod has no GPU for a moment": Case(
-        SHARED, stuck(NO_GPU, old=GPU, new=GPU, since=JUST_NOW), has_surge=True, why=ANY_NODE, recheck_s=20.0
+    "the surge pod is refused: that may be of a moment": Case(
+        SHARED, stuck(), has_surge=True, why=ANY_NODE, then=(NOW, PATIENCE_S)
     ),
-    "the surge pod has no GPU for long, and the old pod has one": Case(
-        SHARED,
-        stuck(NO_GPU, old=GPU, new=GPU),
-        has_surge=False,
-        why=f"there is no room for one pod more ({NO_GPU[:-1]})",
+    "for a while": Case(
+        SHARED, stuck(), has_surge=True, why=ANY_NODE, refused_since=JUST_NOW, then=(JUST_NOW, PATIENCE_S - 10)
     ),
+    "for long": Case(SHARED, stuck(), has_surge=False, why=NO_ROOM, refused_since=LONG_AGO, then=(LONG_AGO, None)),
     "so on the node of the volume": Case(
-        ONE_NODE,
-        stuck(NO_GPU, old=GPU, new=GPU),
-        has_surge=False,
-        why=f"there is no room for one pod more ({NO_GPU[:-1]})",
+        ONE_NODE, stuck(), has_surge=False, why=NO_ROOM, refused_since=LONG_AGO, then=(LONG_AGO, None)
     ),
-    "the old pod has no GPU to give": Case(SHARED, stuck(NO_GPU, new=GPU), has_surge=True, why=ANY_NODE),
-    "the old pod has fewer GPUs than are wanted": Case(
-        SHARED, stuck(NO_GPU, old=GPU, new={"limits": {"nvidia.com/gpu": 2}}), has_surge=True, why=ANY_NODE
-    ),
-    "the old pod has the memory": Case(
+    "no more: patience begins anew": Case(
         SHARED,
-        stuck(NO_MEMORY, old={"requests": {"memory": "4Gi"}}, new={"requests": {"memory": "4096Mi"}}),
-        has_surge=False,
-        why=f"there is no room for one pod more ({NO_MEMORY[:-1]})",
-    ),
-    "a quantity that we cannot read": Case(
-        SHARED,
-        stuck(NO_MEMORY, old={"requests": {"memory": "1e3"}}, new={"requests": {"memory": "1e3"}}),
+        Observed(deployment=build_deployment(replicas=3, updated=1), server_pods=(build_pod("clip-old", "old"),)),
         has_surge=True,
         why=ANY_NODE,
+        refused_since=LONG_AGO,
     ),
-    "the node takes no pod more": Case(
-        SHARED, stuck(FULL), has_surge=False, why=f"there is no room for one pod more ({FULL[:-1]})"
-    ),
-    "no node has the label": Case(SHARED, stuck(NO_NODE, old=GPU, new=GPU), has_surge=True, why=ANY_NODE),
-    "another node would take it, were the volume not here": Case(
-        ONE_NODE, stuck(NOT_NEAR), has_surge=False, why=f"there is no room for one pod more ({NOT_NEAR[:-1]})"
-    ),
-    "a quota lets no pod more be made": Case(
-        SHARED,
-        Observed(
-            deployment=deployment(replicas=2, updated=0, quota_since=LONG_AGO, resources=GPU),
-            server_pods=(old_pod(GPU),),
-        ),
-        has_surge=False,
-        why="there is no room for one pod more (exceeded quota: gpus)",
-    ),
-    "a quota lets no larger pod be made": Case(
-        SHARED,
-        Observed(
-            deployment=deployment(replicas=2, updated=0, quota_since=LONG_AGO, resources=GPU),
-            server_pods=(old_pod(),),
-        ),
-        has_surge=True,
-        why=ANY_NODE,
-    ),
-    "the roll goes on without surge when the pod has got its room": Case(
-        SHARED,
-        Observed(deployment=deployment(replicas=2, updated=1, max_surge=0), server_pods=(old_pod(),)),
-        has_surge=False,
-        why="there was no room for one pod more",
+    "the roll goes on without a surge to its end": Case(
+        SHARED, stuck(max_surge=0), has_surge=False, why="there was no room for one pod more"
     ),
     "the next roll tries again": Case(
-        SHARED, Observed(deployment=deployment(replicas=2, updated=2, max_surge=0)), has_surge=True, why=ANY_NODE
+        SHARED,
+        Observed(deployment=build_deployment(replicas=2, updated=2, max_surge=0)),
+        has_surge=True,
+        why=ANY_NODE,
     ),
     "a pod without a node is no surge pod where nothing rolls": Case(
         SHARED,
         Observed(
-            deployment=deployment(replicas=2, updated=2, resources=GPU),
-            server_pods=(refused(LONG_AGO, resources=GPU), pod("clip-2", template("new", GPU))),
+            deployment=build_deployment(replicas=2, updated=2),
+            server_pods=(build_pod("clip-1", "new", resources=GPU), build_refused_pod(NO_GPU, resources=GPU)),
         ),
         has_surge=True,
         why=ANY_NODE,
-    ),
-    "a pod that ends waits for no room": Case(
-        SHARED,
-        Observed(
-            deployment=deployment(replicas=3, updated=1, resources=GPU),
-            server_pods=(old_pod(GPU), refused(LONG_AGO, resources=GPU, is_ending=True)),
-        ),
-        has_surge=True,
-        why=ANY_NODE,
+        refused_since=LONG_AGO,
     ),
 }
 
@@ -203,11 +114,56 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_how_pods_are_replaced(name: str) -> None:
     case = CASES[name]
-    strategy = choose_strategy(build_model(build_spec(storage=case.storage)), case.observed, now=NOW)
-    assert (strategy.has_surge, strategy.why, strategy.recheck_s) == (case.has_surge, case.why, case.recheck_s)
+    model = build_model(build_spec(storage=case.storage))
+    strategy = choose_strategy(model, case.observed, now=NOW, refused_since=case.refused_since)
+    assert (strategy.has_surge, strategy.why) == (case.has_surge, case.why)
+    assert (strategy.refused_since, strategy.recheck_s) == case.then
     assert strategy.max_surge + strategy.max_unavailable == 1
 
 
-def test_two_pods_of_one_volume_cannot_move_one_by_one() -> None:
-    spec = build_spec(storage=ONE_NODE, serving={"replicas": 2})
-    assert choose_strategy(build_model(spec), stuck(NOT_NEAR), now=NOW).has_surge
+@pytest.mark.parametrize(
+    ("fields", "has_surge"),
+    [
+        ({"storage": ONE_NODE}, False),
+        ({"storage": ONE_NODE, "serving": {"replicas": 2}}, True),
+        ({"storage": SHARED}, True),
+        (
+            {
+                "storage": ONE_NODE,
+                "serving": {
+                    "affinity": {
+                        "podAffinity": {
+                            "requiredDuringSchedulingIgnoredDuringExecution": [
+                                {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}}
+                            ]
+                        }
+                    }
+                },
+            },
+            True,
+        ),
+    ],
+    ids=["one pod", "two pods", "a volume for any node", "an affinity of the user's"],
+)
+def test_a_volume_moves_to_another_node_only_with_its_only_pod(fields: Object, *, has_surge: bool) -> None:
+    observed = Observed(
+        deployment=build_deployment(replicas=2, updated=1),
+        server_pods=(build_pod("clip-old", "old"), build_refused_pod(NOT_NEAR)),
+    )
+    strategy = choose_strategy(build_model(build_spec(**fields)), observed, now=NOW, refused_since=LONG_AGO)
+    assert strategy.has_surge is has_surge
+
+
+def test_pods_tell_of_a_roll_before_the_deployment_counts_it() -> None:
+    counted = build_deployment(replicas=1, updated=1)
+    assert is_rolling(counted, [build_pod("clip-1", "old")])
+    assert not is_rolling(counted, [build_pod("clip-1", "new")])
+    assert not is_rolling(counted, [build_pod("clip-1", "old", is_ending=True)])
+    assert not is_rolling({**counted, "spec": {"template": {}}}, [build_pod("clip-1", "old")]), "not a template of ours"
+
+
+def test_a_restart_by_hand_is_a_roll_too() -> None:
+    """`kubectl rollout restart` adds an annotation to the template, and ours stays as it is."""
+    deployment: Any = build_deployment(replicas=1, updated=1)
+    deployment["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = "now"
+    assert is_rolling(deployment, [build_pod("clip-1", "new")])
