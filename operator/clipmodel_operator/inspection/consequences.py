@@ -59,10 +59,10 @@ def _pods(
     if not running:
         return [Consequence("restart", "the pod template changes; no pod runs now.")]
     changes = f"the pod template changes: {', '.join(running)}, replaced one at a time"
+    is_gap = min(len(running), replicas) <= 1
     if strategy.has_surge:
         order = "each new pod is ready before an old one goes, where there is room for one pod more"
-        return [Consequence("restart", f"{changes}; {order}.")]
-    is_gap = min(len(running), replicas) <= 1
+        return [Consequence("restart", f"{changes}; {order}{', else with a gap in service' if is_gap else ''}.")]
     gap = "With one pod that is a gap in service" if is_gap else "The others go on answering"
     return [Consequence("restart", f"{changes}. {gap}: {strategy.why}.")]
 

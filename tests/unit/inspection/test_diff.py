@@ -117,6 +117,21 @@ async def test_it_says_which_pods_restart_and_they_do(edit: str) -> None:
     assert (pod in still) is (edit not in RESTARTS | {"none"}), "what was said is what happens"
 
 
+@pytest.mark.parametrize(
+    ("replicas", "said"),
+    [
+        (1, "where there is room for one pod more, else with a gap in service."),
+        (2, "where there is room for one pod more."),
+    ],
+)
+async def test_it_says_when_there_may_be_a_gap(replicas: int, said: str) -> None:
+    simulation = await running(build_spec(serving={"replicas": replicas}))
+    _, out = await diff(
+        simulation, build_spec(serving={"replicas": replicas, "image": "registry.example.com/triton:1"})
+    )
+    assert said in " ".join(out.split())
+
+
 async def test_a_batching_edit_is_taken_over_by_running_servers() -> None:
     simulation = await running()
     _, out = await diff(simulation, build_spec(batching={"maxQueueDelay": "20ms"}))
