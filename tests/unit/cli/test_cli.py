@@ -174,6 +174,29 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main()
 
 
+@pytest.mark.parametrize("package", ["bench", "demo", "support.traffic", "clipmodel_sync", "clipmodel_export"])
+def test_whoever_may_load_onnxruntime_turns_its_telemetry_off_first(package: str) -> None:
+    """In a process of its own, with nothing set: this one has it from tests/conftest.py."""
+    program = (
+        "import builtins, os, sys\nreal = builtins.__import__\n"
+        "def look(name, *more, **named):\n"
+        "    if name.split('.')[0] == 'onnxruntime' and os.environ.get('ORT_DISABLE_TELEMETRY') != '1':\n"
+        "        os._exit(3)\n"  # before it is loaded, whatever the test finds
+        "    return real(name, *more, **named)\n"
+        "builtins.__import__ = look\n"
+        f"import {package}\nassert os.environ['ORT_DISABLE_TELEMETRY'] == '1'\n"
+    )
+    path = ":".join(str(ROOT / part) for part in ("", "operator", "export", "tests"))
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": path, "PATH": "/usr/bin"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, (result.returncode, result.stderr)
+
+
 def test_help_loads_nothing_heavy_and_telemetry_is_off() -> None:
     program = (
         "import os, sys\nfrom clipmodel_operator import cli\n"
