@@ -27,7 +27,9 @@ from clipmodel_operator.models.schema import (
 PRE_STOP_S = 10
 EXIT_MARGIN_S = 20
 #: The probe's program waits for Triton within each period (rendering/templates/probe_main.py.txt): a shorter one would find it no sooner.
-STARTUP_PERIOD_S = 5
+# Kubelet's first run is up to a period after the pod was made; the program then waits for Triton by itself, and a run that fails takes this long.
+STARTUP_PERIOD_S = 1
+STARTUP_RUN_S = 5
 
 # What our own labels and annotations are: a user's value would be overwritten, or break a selector.
 _OWN_LABELS = sorted(names.labels("x", names.COMPONENT_SERVER))
@@ -95,7 +97,7 @@ class StartupProbe(Api):
 
     @property
     def failure_threshold(self) -> int:
-        return -(-parse_seconds(self.deadline) // STARTUP_PERIOD_S)
+        return -(-parse_seconds(self.deadline) // STARTUP_RUN_S)
 
 
 class ReadinessProbe(Api):

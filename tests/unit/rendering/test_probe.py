@@ -20,7 +20,7 @@ import pytest
 from typing_extensions import override
 
 from clipmodel_operator.models import golden
-from clipmodel_operator.models.serving import STARTUP_PERIOD_S
+from clipmodel_operator.models.serving import STARTUP_RUN_S
 from clipmodel_operator.rendering.config_map import Committed, render_config_map, render_probe
 from support.builders import VECTORS_1, build_model, build_record
 
@@ -182,7 +182,7 @@ def test_it_waits_for_a_server_that_still_loads(
     monkeypatch.setenv("CLIPMODEL_HTTP", f"127.0.0.1:{late.server_port}")
     monkeypatch.setattr(time, "sleep", pause)
     try:
-        load_probe()["main"]()
+        load_probe()["run"]()
     finally:
         if pauses:
             late.shutdown()
@@ -192,9 +192,23 @@ def test_it_waits_for_a_server_that_still_loads(
     assert triton.paths == ["/v2/models/clip/versions/1/infer"] * 2
 
 
-def test_a_run_that_finds_nobody_ends_within_the_period() -> None:
-    """Kubelet counts runs that fail: longer ones would move the deadline."""
-    assert STARTUP_PERIOD_S - 1 < load_probe()["PATIENCE_S"] < STARTUP_PERIOD_S
+@pytest.mark.parametrize("fault", ["a wrong answer", "nothing to prove", "no file"])
+def test_a_run_that_fails_takes_as_long_as_any_other(
+    tmp_path: Path, triton: Triton, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Kubelet counts the runs that fail: shorter ones would bring the deadline nearer."""
+    pauses: list[float] = []
+    known = render_config_map(build_model(), Committed((1,), (build_record(),)))["data"]["versions.json"]
+    if fault != "no file":
+        (tmp_path / "versions.json").write_text(known if fault == "a wrong answer" else '{"versions": {}}')
+    triton.answer = lambda handler, _: embedding(handler, (4.0, 3.0, 2.0, 1.0))
+    monkeypatch.setenv("CLIPMODEL_VERSIONS", str(tmp_path / "versions.json"))
+    monkeypatch.setenv("CLIPMODEL_HTTP", triton.address)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    with pytest.raises((SystemExit, FileNotFoundError)):
+        load_probe()["run"]()
+    assert pauses == [STARTUP_RUN_S]
 
 
 def test_it_fails_where_nothing_is_to_be_proven(run: Run, triton: Triton) -> None:
