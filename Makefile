@@ -58,7 +58,7 @@ shell: ## shellcheck, where it is installed
 test: setup ## every check and test, with cluster and images, in one summary
 	@hack/test.sh $(ARGS)
 
-test-fast: setup ## what needs neither cluster, Docker nor torch, in less than a minute
+test-fast: setup ## what needs neither cluster, Docker nor torch: a minute or two
 	@PYTHONPATH=tests $(RUN)pytest -p support.pytest_parts --ignore=tests/check -m "not cluster and not triton and not export" $(ARGS)
 
 cluster-test: setup ## only what needs a cluster or the images

@@ -87,7 +87,7 @@ def _run(session: "onnxruntime.InferenceSession", images: golden.Floats, contrac
     if vectors.shape != expected:
         raise _failed(
             f"the output's shape is {list(vectors.shape)}, expected {list(expected)}",
-            "correct spec.embedding or the export",
+            f"export it with {contract.dimension} values for each picture",
         )
     return vectors
 
