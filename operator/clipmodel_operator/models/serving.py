@@ -189,7 +189,8 @@ class Serving(Api):
     """Taints that the pods, and the sync Jobs, tolerate."""
 
     affinity: Affinity | None = None
-    """Which nodes, and near or apart from which pods. Sync Jobs obey the part about nodes."""
+    """Which nodes, and near or apart from which pods. Sync Jobs obey the part about nodes. On a ReadWriteOnce volume that the operator made, all pods
+    are moreover kept on one node: required anti-affinity between them leaves the second one pending."""
 
     topology_spread_constraints: Annotated[
         list[TopologySpreadConstraint] | None,
