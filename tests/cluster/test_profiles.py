@@ -205,6 +205,29 @@ def cpu_servers(namespace: Namespace, name: str) -> list[Server]:
     return [s for s in servers(namespace, name) if s.pod in found]
 
 
+def restart_and_replace(namespace: Namespace, before: Mapping[str, tuple[int, str]], committed: str) -> None:
+    """Restart every pod of profile cpu and lose one: all of them come back with what was committed, and are proven again."""
+    survivors = cpu_servers(namespace, NAME)
+    assert survivors
+    for server in survivors:
+        server.kill_container()
+        restarted(server, before)
+        assert server.config_id(NAME) == committed
+        assert server.ready_versions() == {NAME: [1]}
+    # A pod that takes the place of a lost one is of the old template still.
+    namespace.kubectl("delete", "pod", survivors[0].pod)
+    until(
+        lambda: [s.config_id(NAME) for s in cpu_servers(namespace, NAME)] == [committed] * len(survivors) or None,
+        "another pod of profile cpu serves",
+        seen=lambda: namespace.server_pods(NAME),
+    )
+    until(
+        lambda: namespace.clip(NAME)["status"]["servingVersions"] == [1] or None,
+        "the pods that restarted are proven again",
+        seen=lambda: namespace.clip(NAME)["status"],
+    )
+
+
 def test_from_cpu_to_gpu_and_back_on_one_volume(namespace: Namespace, tiny: tuple[str, str], gpus: Gpus) -> None:
     """No pod of profile gpu ever becomes ready: those of profile cpu go on, restart with their own config, and the way back mends all."""
     uri, sha256 = tiny
@@ -233,25 +256,7 @@ def test_from_cpu_to_gpu_and_back_on_one_volume(namespace: Namespace, tiny: tupl
         # Nothing that was committed has changed, and the config of each profile is there for whoever restarts.
         assert committed_id(namespace, NAME) == committed
         assert committed_id(namespace, NAME, "gpu") != committed
-        survivors = cpu_servers(namespace, NAME)
-        assert survivors
-        for server in survivors:
-            server.kill_container()
-            restarted(server, before)
-            assert server.config_id(NAME) == committed
-            assert server.ready_versions() == {NAME: [1]}
-        # A pod that takes the place of a lost one is of the old template still.
-        namespace.kubectl("delete", "pod", survivors[0].pod)
-        until(
-            lambda: [s.config_id(NAME) for s in cpu_servers(namespace, NAME)] == [committed] * len(survivors) or None,
-            "another pod of profile cpu serves",
-            seen=lambda: namespace.server_pods(NAME),
-        )
-        until(
-            lambda: namespace.clip(NAME)["status"]["servingVersions"] == [1] or None,
-            "the pods that restarted are proven again",
-            seen=lambda: namespace.clip(NAME)["status"],
-        )
+        restart_and_replace(namespace, before, committed)
         cpu_pods = {s.pod for s in cpu_servers(namespace, NAME)}
         uids = {p["metadata"]["uid"] for p in namespace.server_pods(NAME) if p["metadata"]["name"] in cpu_pods}
         survived = {uid: life for uid, life in lives(namespace, NAME).items() if uid in uids}.items()

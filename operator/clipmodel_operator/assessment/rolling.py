@@ -72,9 +72,9 @@ def choose_strategy(
 def _can_share_volume(model: ClipModel, claim: Object | None) -> tuple[bool, str]:
     """Tell whether the volume can be mounted by one pod more, and why (not)."""
     storage, shared = model.spec.storage, AccessMode.READ_WRITE_MANY
+    if storage.keeps_pods_together:
+        return True, "the volume is ReadWriteOnce, and all pods are on the node that has it"
     if storage.existing_claim is None:
-        if storage.is_on_one_node:
-            return True, "the volume is ReadWriteOnce, and all pods are on the node that has it"
         return True, f"the volume is {shared.value}"
     name = storage.existing_claim
     if claim is None:
@@ -95,10 +95,10 @@ def _find_refusal(model: ClipModel, observed: Observed) -> Refusal | None:
 
 def _may_move(model: ClipModel) -> bool:
     """Tell whether nothing but the one pod that is there keeps its successor from another node: our affinity, and none of the user's."""
-    storage, serving = model.spec.storage, model.spec.serving
+    serving = model.spec.serving
     near = serving.affinity.pod_affinity if serving.affinity else None
     is_theirs = near is not None and near.required_during_scheduling_ignored_during_execution is not None
-    return storage.existing_claim is None and storage.is_on_one_node and serving.replicas == 1 and not is_theirs
+    return model.spec.storage.keeps_pods_together and serving.replicas == 1 and not is_theirs
 
 
 def _had_no_surge(deployment: Object | None) -> bool:

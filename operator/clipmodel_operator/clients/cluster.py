@@ -20,8 +20,8 @@ from typing_extensions import override
 from clipmodel_operator.models.errors import (
     ClipModelError,
     ConflictError,
-    ForbiddenError,
     GoneError,
+    MissingRightError,
     RejectedError,
     RetryError,
 )
@@ -116,7 +116,7 @@ def translate(status: int, body: str, headers: Mapping[str, str], what: str) -> 
         case 403 if "quota" in message:
             return RetryError(f"{message} (raise the quota, or delete what is not needed)")
         case 401 | 403 if status == 401 or " cannot " in message:
-            kind = ForbiddenError if status == 403 else RetryError
+            kind = MissingRightError if status == 403 else RetryError
             return kind(f"{message} (the operator's role lacks this right: apply manifests/ of this release)")
         case 403 if "being terminated" in message:
             return GoneError(message)

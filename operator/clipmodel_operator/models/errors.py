@@ -26,7 +26,7 @@ class RetryError(ClipModelError):
         self.retry_after_s = retry_after_s
 
 
-class ForbiddenError(RetryError):
+class MissingRightError(RetryError):
     """A right is missing; whoever gives it need not touch the ClipModel."""
 
 

@@ -86,3 +86,9 @@ class Storage(Api):
     def is_on_one_node(self) -> bool:
         """Whether all pods that mount the volume must be on one node. Of an existing claim the spec does not tell: one node is always right."""
         return AccessMode.READ_WRITE_MANY not in (self.access_modes or ())
+
+    @property
+    def keeps_pods_together(self) -> bool:
+        """Whether the pods have an affinity to each other: on a volume of ours that one node can mount."""
+        # Where an existing claim can be mounted is not in the spec, and the pod template must follow from the spec alone: pods restart when it changes.
+        return self.existing_claim is None and self.is_on_one_node

@@ -86,14 +86,12 @@ def _probes(model: ClipModel) -> dict[str, Any]:
 
 
 def _affinity(model: ClipModel) -> dict[str, Any] | None:
-    """Give the user's affinity, and beside it, for a volume of ours that can be mounted on one node only, that all pods are on one node.
+    """Give the user's affinity, and beside it that all pods are on one node, where the volume asks for that.
 
-    The first pod has no other to be near, and may go anywhere. An existing claim's modes are not in the spec, and the template must follow from the
-    spec alone: what else it followed would restart pods when it changed.
+    The first pod has no other to be near, and may go anywhere.
     """
     affinity: dict[str, Any] = model.spec.serving.affinity.to_manifest() if model.spec.serving.affinity else {}
-    storage = model.spec.storage
-    if storage.existing_claim is not None or not storage.is_on_one_node:
+    if not model.spec.storage.keeps_pods_together:
         return affinity or None
     together = {
         "labelSelector": {"matchLabels": names.selector_labels(model.key.name)},

@@ -174,6 +174,16 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main()
 
 
+def assert_ends_well(program: str, *folders: str) -> None:
+    """Run a program in a process of its own that can import from these folders and has nothing set."""
+    path = ":".join(str(ROOT / folder) for folder in folders)
+    environment = {"PYTHONPATH": path, "PATH": "/usr/bin"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 0, (result.returncode, result.stderr)
+
+
 @pytest.mark.parametrize("package", ["bench", "demo", "support.traffic", "clipmodel_sync", "clipmodel_export"])
 def test_whoever_may_load_onnxruntime_turns_its_telemetry_off_first(package: str) -> None:
     """In a process of its own, with nothing set: this one has it from tests/conftest.py."""
@@ -186,15 +196,7 @@ def test_whoever_may_load_onnxruntime_turns_its_telemetry_off_first(package: str
         "builtins.__import__ = look\n"
         f"import {package}\nassert os.environ['ORT_DISABLE_TELEMETRY'] == '1'\n"
     )
-    path = ":".join(str(ROOT / part) for part in ("", "operator", "export", "tests"))
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        env={"PYTHONPATH": path, "PATH": "/usr/bin"},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, (result.returncode, result.stderr)
+    assert_ends_well(program, "", "operator", "export", "tests")
 
 
 def test_help_loads_nothing_heavy_and_telemetry_is_off() -> None:
@@ -204,12 +206,4 @@ def test_help_loads_nothing_heavy_and_telemetry_is_off() -> None:
         "assert not heavy, heavy\n"
         "assert os.environ['ORT_DISABLE_TELEMETRY'] == os.environ['HF_HUB_DISABLE_TELEMETRY'] == '1'\n"
     )
-    path = f"{ROOT / 'operator'}:{ROOT / 'export'}"
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        env={"PYTHONPATH": path, "PATH": "/usr/bin"},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
+    assert_ends_well(program, "operator", "export")

@@ -16,8 +16,8 @@ from clipmodel_operator.clients.cluster import Cluster, ConfigurationError, buil
 from clipmodel_operator.models.errors import (
     ClipModelError,
     ConflictError,
-    ForbiddenError,
     GoneError,
+    MissingRightError,
     RejectedError,
     RetryError,
 )
@@ -34,7 +34,7 @@ ANSWERS = {
     "conflict": (refuse(409, "Operation cannot be fulfilled: the object has been modified"), ConflictError, "has been modified"),
     "too many requests": (refuse(429, "too many requests"), RetryError, "too many requests"),
     "quota": (refuse(403, "exceeded quota: compute, requested: cpu=1"), RetryError, "raise the quota"),
-    "no right": (refuse(403, 'User "system:serviceaccount:a:b" cannot patch resource "configmaps"'), ForbiddenError, "role lacks this right"),
+    "no right": (refuse(403, 'User "system:serviceaccount:a:b" cannot patch resource "configmaps"'), MissingRightError, "role lacks this right"),
     "no token": (refuse(401, "Unauthorized"), RetryError, "role lacks this right"),
     "error": (refuse(500, "etcdserver: leader changed"), RetryError, "leader changed"),
     "unavailable": (raw(b"no healthy upstream", 503), RetryError, "no healthy upstream"),
