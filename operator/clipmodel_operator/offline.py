@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
+from clipmodel_contract.report import VersionRecord
 from clipmodel_operator.assessment.rollout import choose
 from clipmodel_operator.models import names
 from clipmodel_operator.models.api import SERVED_PROFILES, ModelVersion, Profile
 from clipmodel_operator.models.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.models.errors import ClipModelError
 from clipmodel_operator.models.facts import Observed
-from clipmodel_operator.models.records import VersionRecord
 from clipmodel_operator.models.resources import CLAIMS
 from clipmodel_operator.reconcile.desired import Desired, plan_desired, plan_versions
 from clipmodel_operator.reconcile.profile import with_profile

@@ -26,7 +26,7 @@ from tritonclient import http as triton
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
-from clipmodel_operator.models import golden
+from clipmodel_contract import golden
 from clipmodel_operator.models.api import SERVED_PROFILES, Profile
 from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.rendering.config_pbtxt import render_config, render_config_pbtxt

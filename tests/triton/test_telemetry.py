@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from clipmodel_operator.models import golden
+from clipmodel_contract import golden
 from clipmodel_operator.models.api import Profile
 from clipmodel_operator.rendering.config_pbtxt import render_config_pbtxt
 from support.builders import build_model, build_spec

@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from clipmodel_contract.reasons import AT_SOURCE
+from clipmodel_contract.report import Failure, VersionRecord, parse_report
 from clipmodel_operator.assessment.pods import find_trouble
 from clipmodel_operator.models.api import ModelVersion
-from clipmodel_operator.models.records import SyncFailure, VersionRecord, parse_report
 
 #: When all of a Job's own tries are used up, the next Job comes after this long.
 RETRY_EXHAUSTED_AFTER = timedelta(minutes=5)
 #: A person must act, but may do so at the source, which tells us nothing: a look now and then, so that no spec must change for it.
 LOOK_AGAIN_AT_SOURCE_AFTER = timedelta(minutes=10)
-_AT_THE_SOURCE = frozenset({"SourceNotFound", "SourceForbidden", "SourceRejected"})
 
 
 class SyncPhase(StrEnum):
@@ -41,11 +41,11 @@ class SyncAssessment:
     phase: SyncPhase
     message: str
     record: VersionRecord | None = None
-    failure: SyncFailure | None = None
+    failure: Failure | None = None
     retry_after_s: float | None = None
 
 
-def _reports(pods: Sequence[Mapping[str, Any]]) -> list[VersionRecord | SyncFailure]:
+def _reports(pods: Sequence[Mapping[str, Any]]) -> list[VersionRecord | Failure]:
     """Read what the pods reported, oldest first. A pod that was killed before it could says nothing."""
     reports = []
     for pod in sorted(pods, key=lambda p: (p["metadata"].get("creationTimestamp") or "", p["metadata"]["name"])):
@@ -85,7 +85,7 @@ def assess_sync(
     for report in reports:
         if isinstance(report, VersionRecord) and report.sha256 == version.source.sha256:
             return SyncAssessment(version, SyncPhase.DONE, "on the volume", record=report)
-    failure = next((r for r in reversed(reports) if isinstance(r, SyncFailure)), None)
+    failure = next((r for r in reversed(reports) if isinstance(r, Failure)), None)
     return _assess_unfinished(version, job=job, pods=pods, failure=failure, now=now)
 
 
@@ -98,12 +98,10 @@ def _left_s(failed: Mapping[str, Any], delay: timedelta, now: datetime) -> float
     return (datetime.fromisoformat(str(failed["lastTransitionTime"])) + delay - now).total_seconds()
 
 
-def _assess_final(
-    version: ModelVersion, *, job: Mapping[str, Any], failure: SyncFailure, now: datetime
-) -> SyncAssessment:
+def _assess_final(version: ModelVersion, *, job: Mapping[str, Any], failure: Failure, now: datetime) -> SyncAssessment:
     """The same bytes are not tried again until the spec changes; a source that had none is."""
     failed = _condition(job, "Failed")
-    if failure.reason not in _AT_THE_SOURCE or failed is None:
+    if failed is None or failure.reason not in AT_SOURCE:
         return SyncAssessment(version, SyncPhase.FAILED, failure.message, failure=failure)
     left = _left_s(failed, LOOK_AGAIN_AT_SOURCE_AFTER, now)
     if left <= 0:
@@ -117,7 +115,7 @@ def _assess_unfinished(
     *,
     job: Mapping[str, Any],
     pods: Sequence[Mapping[str, Any]],
-    failure: SyncFailure | None,
+    failure: Failure | None,
     now: datetime,
 ) -> SyncAssessment:
     if failure is not None and failure.is_final:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from clipmodel_contract.report import Failure, VersionRecord
 from clipmodel_operator.assessment.pods import find_trouble, is_ending, is_ready
 from clipmodel_operator.assessment.rolling import choose_strategy
 from clipmodel_operator.assessment.rollout import Target, check_space, choose, plan_target
@@ -14,7 +15,6 @@ from clipmodel_operator.assessment.sync import SyncAssessment, SyncPhase, assess
 from clipmodel_operator.models.api import ModelVersion, Profile
 from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.facts import Observed, PodView, RolloutFailure
-from clipmodel_operator.models.records import SyncFailure, VersionRecord
 from clipmodel_operator.models.rolling import RollingStrategy
 from clipmodel_operator.models.spaces import EmbeddingSpace, find_space, with_spaces
 from clipmodel_operator.rendering.canonical import without_none
@@ -39,7 +39,7 @@ class VersionPlan:
 
     sync: SyncAssessment
     job: Manifest
-    refusal: SyncFailure | RolloutFailure | None = None
+    refusal: Failure | RolloutFailure | None = None
 
     @property
     def number(self) -> int:
@@ -157,7 +157,7 @@ def plan_versions(
 
     chosen = choose(model.spec.version_policy, [v.version for v in model.spec.versions])
 
-    def refuse(sync: SyncAssessment) -> SyncFailure | RolloutFailure | None:
+    def refuse(sync: SyncAssessment) -> Failure | RolloutFailure | None:
         if sync.record is None or sync.record in serving or sync.version.version not in chosen:
             return None
         failed = failures.get(sync.record.version)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from clipmodel_operator.models import golden, names
+from clipmodel_contract import golden
+from clipmodel_contract.report import VersionRecord, parse_report
+from clipmodel_operator.models import names
 from clipmodel_operator.models.api import SERVED_PROFILES
 from clipmodel_operator.models.clipmodel import ClipModel
-from clipmodel_operator.models.records import VersionRecord, parse_report
 from clipmodel_operator.models.spaces import EmbeddingSpace, read_spaces
 from clipmodel_operator.rendering.canonical import content_hash
 from clipmodel_operator.rendering.config_pbtxt import render_config_pbtxt

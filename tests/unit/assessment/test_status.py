@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipmodel_contract.reasons import SyncReason
 from clipmodel_operator.assessment.pods import is_ready
 from clipmodel_operator.assessment.status import assess_status, blocked_by
 from clipmodel_operator.models import reasons
@@ -204,7 +205,7 @@ def test_every_reason_is_said_in_some_case() -> None:
 
 
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=400).map(lambda text: f"x{text}")
-sync_reasons = st.sampled_from([*reasons.SYNC_STALLED_REASONS, *reasons.SYNC_RETRY_REASONS])
+sync_reasons = st.sampled_from([reason.value for reason in SyncReason])
 
 
 @st.composite
