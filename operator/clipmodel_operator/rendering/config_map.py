@@ -7,14 +7,12 @@ pods' config as long as one of them may restart.
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from clipmodel_contract import golden
 from clipmodel_contract.report import VersionRecord, parse_report
 from clipmodel_operator.models import names
 from clipmodel_operator.models.api import SERVED_PROFILES
@@ -35,9 +33,11 @@ def config_key(profile: str) -> str:
 
 @functools.cache
 def render_probe() -> str:
-    """Put the startup probe together: the golden check as the operator itself runs it, and a main program."""
-    program = resources.files("clipmodel_operator.rendering").joinpath("templates/probe_main.py.txt").read_text("utf-8")
-    return inspect.getsource(golden) + program
+    """Give the startup probe: the golden check as the operator itself runs it, and a main program.
+
+    A committed file (`make probe`), so that neither another release of Python nor a comment changes what every ConfigMap holds.
+    """
+    return resources.files("clipmodel_operator.rendering").joinpath("probe/startup_probe.py.txt").read_text("utf-8")
 
 
 @dataclass(frozen=True, slots=True)
