@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 MAX_LENGTH: Final = 1024
 #: For Go's, Rust's and Python's regular expressions alike.
@@ -92,7 +92,8 @@ def _parse_http(uri: str) -> HttpUri:
         _ = parts.port  # raises for what is no number, or too large
     except ValueError as error:
         raise SourceUriError(Fault.ADDRESS, f"the source's uri cannot be understood: {_KNOWN}") from error
-    shown = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    # By hand: urlunsplit would take the beginning of a path for a host that is missing.
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     if "@" in parts.netloc:
         raise SourceUriError(
             Fault.CREDENTIALS, f"the uri of {shown} holds credentials: take them out, they would be visible to all"

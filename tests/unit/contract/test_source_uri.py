@@ -90,6 +90,8 @@ def test_what_the_pattern_admits_is_a_source_or_has_a_fault_that_a_pattern_canno
 
 
 @given(uris)
+@example("https://user:secret@models.example.com/model.onnx?sig=secret")
+@example("http://user:secret@//@")
 def test_messages_show_no_secret(uri: str) -> None:
     try:
         found = parse_source_uri(uri)
