@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
+from clipmodel_operator.api.v1alpha1.clipmodel import parse_clip_model
 from clipmodel_operator.assessment.drift import holds
 from clipmodel_operator.models import names
-from clipmodel_operator.models.clipmodel import parse_clip_model
-from clipmodel_operator.models.rolling import RollingStrategy
-from clipmodel_operator.reconcile.apply import with_hash
-from clipmodel_operator.rendering.canonical import without_none
+from clipmodel_operator.models.update_strategy import UpdateStrategy
+from clipmodel_operator.rendering.canonical import with_hash, without_none
 from clipmodel_operator.rendering.deployment import render_deployment
 from clipmodel_operator.rendering.service import render_service
 from clipmodel_operator.rendering.settings import RenderSettings
@@ -139,7 +138,7 @@ def test_what_the_api_server_stores_counts_as_what_was_rendered(
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     secret = next(e["valueFrom"]["secretKeyRef"]["name"] for e in container["env"] if "valueFrom" in e)
     settings = RenderSettings(triton_image=os.environ["CLIPMODEL_TRITON_IMAGE"])
-    strategy = RollingStrategy(has_surge=True, why="there is room")
+    strategy = UpdateStrategy(has_surge=True, why="there is room")
     rendered = render_deployment(model, settings, control_secret=secret, strategy=strategy)
     assert holds(deployment, with_hash(without_none(rendered)))
     assert holds(service, with_hash(without_none(render_service(model))))

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.models import golden, names
-from clipmodel_operator.models.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.models.records import VersionRecord
 
 NAMESPACE = "demo"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from clipmodel_operator.api.v1alpha1.clipmodel import Tensors
 from clipmodel_operator.models import names
-from clipmodel_operator.models.clipmodel import Tensors
 from clipmodel_operator.models.errors import RejectedError, RetryError
 from clipmodel_operator.models.server import Server
 from support.fake_api_server import FakeApiServer

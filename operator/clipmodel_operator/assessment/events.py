@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clipmodel_operator.assessment.rolling import is_rolling
+from clipmodel_operator.api.v1alpha1.status import ClipModelStatus, Condition, VersionState
+from clipmodel_operator.assessment.template import is_rolling
 from clipmodel_operator.models import reasons
-from clipmodel_operator.models.api import ClipModelStatus, Condition, VersionState
-from clipmodel_operator.models.rolling import RollingStrategy
+from clipmodel_operator.models.update_strategy import UpdateStrategy
 
 #: The reason of an event that no condition tells: how pods are replaced, and why so.
 ROLLING_UPDATE = "RollingUpdate"
@@ -56,7 +56,7 @@ def plan_events(previous: ClipModelStatus, current: ClipModelStatus) -> tuple[Ev
 
 
 def plan_rolling_event(
-    before: Mapping[str, Any] | None, after: Mapping[str, Any], strategy: RollingStrategy
+    before: Mapping[str, Any] | None, after: Mapping[str, Any], strategy: UpdateStrategy
 ) -> Event | None:
     """Tell how pods are replaced, when it begins and when a roll that is under way goes on in another way. Both Deployments as the API server has them."""
     replicas = int(after["spec"].get("replicas", 1))

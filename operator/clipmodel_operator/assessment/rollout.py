@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.spec import SpaceLock, VersionPolicy
 from clipmodel_operator.models import reasons
-from clipmodel_operator.models.api import SpaceLock, VersionPolicy
-from clipmodel_operator.models.clipmodel import ClipModel
-from clipmodel_operator.models.records import SyncFailure, VersionRecord
+from clipmodel_operator.models.failure import Failure
+from clipmodel_operator.models.records import VersionRecord
 from clipmodel_operator.models.spaces import EmbeddingSpace, find_space, similarity
 
 
@@ -56,7 +57,7 @@ def check_space(
     *,
     spaces: Sequence[EmbeddingSpace],
     serving: Sequence[VersionRecord],
-) -> SyncFailure | None:
+) -> Failure | None:
     """Refuse a version whose embeddings cannot be compared with those that serve, unless that was said to be wanted.
 
     `newEmbeddingSpace` on a version draws a line before it; who has drawn it may cross it in either direction. Where nothing serves there is
@@ -75,7 +76,7 @@ def check_space(
                 f"its embeddings are of another space than those of version {other.version}: cosine {found:.4f}, at least {min_cosine} "
                 f"expected. If stored vectors are to be made anew, set newEmbeddingSpace: true on version {high}."
             )
-            return SyncFailure(record.version, is_final=True, reason=reasons.EMBEDDING_SPACE_MISMATCH, message=message)
+            return Failure(reasons.EMBEDDING_SPACE_MISMATCH, message, is_final=True, version=record.version)
     return None
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import aiohttp
 
+from clipmodel_operator.api.v1alpha1.clipmodel import Tensors
 from clipmodel_operator.models import golden
-from clipmodel_operator.models.clipmodel import Tensors
 from clipmodel_operator.models.errors import RejectedError, RetryError
 from clipmodel_operator.models.server import Server
 

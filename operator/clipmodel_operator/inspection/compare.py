@@ -11,17 +11,17 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model
+from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.clients.reader import ForbiddenError
 from clipmodel_operator.inspection.codes import DiffCode
 from clipmodel_operator.inspection.consequences import Consequence, list_consequences
 from clipmodel_operator.inspection.difference import ObjectDiff, compare
-from clipmodel_operator.inspection.expected import Expected, plan_expected
 from clipmodel_operator.inspection.gather import Reads
 from clipmodel_operator.models import names
-from clipmodel_operator.models.api import Profile
-from clipmodel_operator.models.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.models.errors import ClipModelError
-from clipmodel_operator.models.facts import Observed
+from clipmodel_operator.models.observed import Observed
+from clipmodel_operator.models.ownership import owner_of
 from clipmodel_operator.models.resources import (
     BY_KIND,
     CLAIMS,
@@ -33,8 +33,10 @@ from clipmodel_operator.models.resources import (
     SERVICES,
 )
 from clipmodel_operator.offline import read_object
-from clipmodel_operator.reconcile.gather import owner_of
-from clipmodel_operator.reconcile.profile import known_profile, with_profile
+from clipmodel_operator.planning.control_secret import secret_in_use
+from clipmodel_operator.planning.expected import Expected, plan_expected
+from clipmodel_operator.planning.profile import known_profile, with_profile
+from clipmodel_operator.rendering.canonical import with_hash
 from clipmodel_operator.rendering.settings import RenderSettings
 
 Object = Mapping[str, Any]
@@ -71,19 +73,8 @@ async def _read_live(reads: Reads, namespace: str, name: str) -> Live:
         reads.list(JOBS, namespace, labels=selector), reads.list(PODS, namespace, labels=selector)
     )
 
-    def of(component: str) -> tuple[Object, ...]:
-        return tuple(p for p in pods if (p["metadata"].get("labels") or {}).get(names.LABEL_COMPONENT) == component)
-
-    observed = Observed(
-        claim=claim,
-        config_map=config_map,
-        deployment=deployment,
-        service=service,
-        jobs=tuple(jobs),
-        sync_pods=of(names.COMPONENT_SYNC),
-        server_pods=of(names.COMPONENT_SERVER),
-    )
-    return Live(clip, observed)
+    children = Observed(claim=claim, config_map=config_map, deployment=deployment, service=service, jobs=tuple(jobs))
+    return Live(clip, children.with_pods(pods))
 
 
 def _model(obj: Object, live: Live, *, namespace: str, notes: list[str]) -> ClipModel:
@@ -173,18 +164,16 @@ async def show_diff(
     observed = live.observed
     if model.spec.storage.existing_claim is not None:
         observed = replace(observed, claim=await reads.get(CLAIMS, where, model.spec.storage.existing_claim))
-    expected = plan_expected(model, observed, settings, now=datetime.now(UTC))
-    present = await asyncio.gather(
-        *(reads.get(BY_KIND[o["kind"]], where, o["metadata"]["name"]) for o in expected.objects)
-    )
+    # What is not known before it is made: the control key's Secret is named after the key.
+    secret = secret_in_use(observed.deployment) or names.secret_name(name, "")
+    expected = plan_expected(model, observed, settings, secret_name=secret, now=datetime.now(UTC))
+    objects = [with_hash(o) for o in expected.objects]
+    present = await asyncio.gather(*(reads.get(BY_KIND[o["kind"]], where, o["metadata"]["name"]) for o in objects))
     for found in present:
         if found is not None and _is_foreign(found, model):
             what = f"{found['kind']} {found['metadata']['name']}"
             notes.append(f"{what} is there and is not this ClipModel's: the operator would refuse (ObjectRejected).")
-    diffs = [
-        compare(found, wanted, unproven=expected.unproven)
-        for found, wanted in zip(present, expected.objects, strict=True)
-    ]
+    diffs = [compare(found, wanted, unproven=expected.unproven) for found, wanted in zip(present, objects, strict=True)]
     diffs += [compare(None, job) for job in expected.jobs]
     return print_diff(console, diffs, expected, live, model=model, notes=notes)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipmodel_operator.models import golden
+from clipmodel_operator.models.failure import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +34,7 @@ class VersionRecord:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class SyncFailure:
-    """Why a version is not synced."""
-
-    version: int
-    is_final: bool
-    """Nothing changes until a person acts."""
-    reason: str
-    message: str
-
-
-def parse_report(text: str) -> VersionRecord | SyncFailure:
+def parse_report(text: str) -> VersionRecord | Failure:
     """Read a report, from a termination message or from the ConfigMap. Raises ValueError for what is none."""
     try:
         report: Mapping[str, Any] = json.loads(text)
@@ -61,11 +51,11 @@ def parse_report(text: str) -> VersionRecord | SyncFailure:
                 signature=json.dumps(report["signature"], sort_keys=True),
                 vectors=vectors,
             )
-        return SyncFailure(
-            version=int(report["version"]),
-            is_final=report["result"] == "Failed",
+        return Failure(
             reason=str(report["reason"])[:64],
             message=str(report["message"])[:256],
+            is_final=report["result"] == "Failed",
+            version=int(report["version"]),
         )
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"not a sync report: {error!r}") from error

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, Tensors
 from clipmodel_operator.assessment.pods import incarnation, is_running, started_profile
 from clipmodel_operator.models import golden, names
-from clipmodel_operator.models.clipmodel import ClipModel, Tensors
 from clipmodel_operator.models.errors import RejectedError, RetryError
-from clipmodel_operator.models.facts import Loaded, PodView
+from clipmodel_operator.models.observed import Loaded, PodView
 from clipmodel_operator.models.records import VersionRecord
 from clipmodel_operator.models.server import Server
 from clipmodel_operator.rendering.config_pbtxt import CONFIG_ID_PARAMETER

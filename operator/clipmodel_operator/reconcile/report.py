@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.status import ClipModelStatus
 from clipmodel_operator.assessment.events import Event, plan_events
+from clipmodel_operator.assessment.status_input import Subject
 from clipmodel_operator.models import names, reasons
-from clipmodel_operator.models.api import ClipModelStatus
-from clipmodel_operator.models.clipmodel import ClipModel, parse_status
 from clipmodel_operator.models.resources import CLIP_MODELS, EVENTS, Resource
-from clipmodel_operator.models.view import Subject
 from clipmodel_operator.rendering.service import endpoints
 
 
@@ -25,7 +25,7 @@ class StatusStore(Protocol):
     ) -> dict[str, Any] | None: ...
 
 
-def subject_of(obj: Mapping[str, Any], model: ClipModel | None) -> Subject:
+def subject_of(obj: Mapping[str, Any], model: ClipModel | None, *, previous: ClipModelStatus) -> Subject:
     """Describe what the status is of; where the spec cannot be read, as far as it goes."""
     metadata = obj["metadata"]
     return Subject(
@@ -35,7 +35,7 @@ def subject_of(obj: Mapping[str, Any], model: ClipModel | None) -> Subject:
         profile=model.spec.profile if model else None,
         replicas=model.spec.serving.replicas if model else 1,
         endpoints=endpoints(model) if model else None,
-        previous=parse_status(obj),
+        previous=previous,
         is_paused=model.spec.paused if model else False,
     )
 
@@ -45,7 +45,7 @@ def dump_status(status: ClipModelStatus) -> dict[str, Any]:
 
 
 async def write_status(
-    store: StatusStore, obj: Mapping[str, Any], status: ClipModelStatus, *, now: datetime
+    store: StatusStore, obj: Mapping[str, Any], status: ClipModelStatus, *, previous: ClipModelStatus, now: datetime
 ) -> dict[str, Any] | None:
     """Write the status if it differs from what the object has, then tell the events. Gives the object as written; None where nothing was."""
     content = dump_status(status)
@@ -59,7 +59,7 @@ async def write_status(
         "status": content,
     }
     written = await store.apply_status(CLIP_MODELS, metadata["namespace"], manifest)
-    for event in plan_events(parse_status(obj), status):
+    for event in plan_events(previous, status):
         await write_event(store, obj, event, now=now)
     return written
 

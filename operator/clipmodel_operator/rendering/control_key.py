@@ -9,9 +9,11 @@ import hashlib
 import hmac
 from typing import Any
 
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.models import names
-from clipmodel_operator.models.clipmodel import ClipModel
 
+#: The environment variable of Triton's container that holds the key.
+CONTROL_KEY_VARIABLE = "CLIPMODEL_CONTROL_KEY"
 SECRET_KEY = "key"  # noqa: S105 - the name of the entry
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.serving import PRE_STOP_S, STARTUP_PERIOD_S
+from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.models import names
-from clipmodel_operator.models.api import Profile
-from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.quantity import parse_seconds
-from clipmodel_operator.models.rolling import RollingStrategy
-from clipmodel_operator.models.serving import PRE_STOP_S, STARTUP_PERIOD_S
+from clipmodel_operator.models.update_strategy import UpdateStrategy
 from clipmodel_operator.rendering.canonical import content_hash, without_none
 from clipmodel_operator.rendering.claim import claim_name
 from clipmodel_operator.rendering.config_map import PROBE_KEY, VERSIONS_KEY, config_key
-from clipmodel_operator.rendering.control_key import SECRET_KEY
+from clipmodel_operator.rendering.control_key import CONTROL_KEY_VARIABLE, SECRET_KEY
 from clipmodel_operator.rendering.pods import (
     CONTAINER_SECURITY,
     NO_TELEMETRY,
@@ -42,8 +42,8 @@ def _args(model: ClipModel) -> list[str]:
         f"--http-port={HTTP_PORT}",
         f"--grpc-port={GRPC_PORT}",
         f"--metrics-port={METRICS_PORT}",
-        f"--http-restricted-api={_RESTRICTED}:{_CONTROL_HEADER}=$(CLIPMODEL_CONTROL_KEY)",
-        f"--grpc-restricted-protocol={_RESTRICTED}:{_CONTROL_HEADER}=$(CLIPMODEL_CONTROL_KEY)",
+        f"--http-restricted-api={_RESTRICTED}:{_CONTROL_HEADER}=$({CONTROL_KEY_VARIABLE})",
+        f"--grpc-restricted-protocol={_RESTRICTED}:{_CONTROL_HEADER}=$({CONTROL_KEY_VARIABLE})",
     ]
 
 
@@ -129,7 +129,7 @@ def _container(model: ClipModel, settings: RenderSettings, *, control_secret: st
         "env": [
             *NO_TELEMETRY,
             {
-                "name": "CLIPMODEL_CONTROL_KEY",
+                "name": CONTROL_KEY_VARIABLE,
                 "valueFrom": {"secretKeyRef": {"name": control_secret, "key": SECRET_KEY}},
             },
         ],
@@ -197,7 +197,7 @@ def _template(model: ClipModel, settings: RenderSettings, *, control_secret: str
 
 
 def render_deployment(
-    model: ClipModel, settings: RenderSettings, *, control_secret: str, strategy: RollingStrategy
+    model: ClipModel, settings: RenderSettings, *, control_secret: str, strategy: UpdateStrategy
 ) -> dict[str, Any]:
     """Render the Deployment. Versions and batching are not part of it: they change in running servers, without a restart."""
     return {

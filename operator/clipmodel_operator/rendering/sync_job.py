@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.spec import ModelVersion, Profile
 from clipmodel_operator.models import names
-from clipmodel_operator.models.api import ModelVersion, Profile
-from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.rendering.canonical import content_hash
 from clipmodel_operator.rendering.claim import claim_name
 from clipmodel_operator.rendering.pods import (

@@ -16,9 +16,9 @@ sys.path.append(str(ROOT))  # the benchmarks are run from the checkout, and are 
 from bench import apply, asker, fake_triton, figures, ground, live, replay, scale, stand_in, timeline  # noqa: E402
 from bench.audit import count_writes  # noqa: E402
 
+from clipmodel_operator.api.v1alpha1.clipmodel import parse_clip_model  # noqa: E402
 from clipmodel_operator.assessment.pods import is_ready, is_running  # noqa: E402
 from clipmodel_operator.models import golden  # noqa: E402
-from clipmodel_operator.models.clipmodel import parse_clip_model  # noqa: E402
 from clipmodel_operator.models.records import VersionRecord, parse_report  # noqa: E402
 from clipmodel_operator.reconcile.fleet import read_config  # noqa: E402
 from clipmodel_operator.rendering.config_map import Committed, render_config_map  # noqa: E402

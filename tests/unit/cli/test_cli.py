@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from clipmodel_operator import __version__, cli
-from clipmodel_operator.rendering.crd import render_crd
+from clipmodel_operator.api.v1alpha1.crd import render_crd
 from support.command_line import run
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from clipmodel_operator.api.v1alpha1.clipmodel import Tensors
 from clipmodel_operator.clients import triton as module
 from clipmodel_operator.clients.triton import CONTROL_HEADER, TritonClient
 from clipmodel_operator.models import golden
-from clipmodel_operator.models.clipmodel import Tensors
 from clipmodel_operator.models.errors import ClipModelError, RejectedError, RetryError
 from clipmodel_operator.models.server import Server
 from clipmodel_operator.rendering import deployment

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipmodel_operator.models import golden
-from clipmodel_operator.models.records import SyncFailure, VersionRecord, parse_report
+from clipmodel_operator.models.failure import Failure
+from clipmodel_operator.models.records import VersionRecord, parse_report
 from clipmodel_sync.errors import Reason, Result
 from clipmodel_sync.report import Proof, render_failure, render_success
 from clipmodel_sync.request import Contract
@@ -36,7 +37,7 @@ def test_the_sync_programs_own_reports_are_understood() -> None:
 @pytest.mark.parametrize("reason", list(Reason))
 def test_the_sync_programs_own_failures_are_understood(reason: Reason) -> None:
     found = parse_report(render_failure(version=3, reason=reason, message="what to do"))
-    assert found == SyncFailure(
+    assert found == Failure(
         version=3, is_final=reason.result is Result.FAILED, reason=reason.value, message="what to do"
     )
 
@@ -44,7 +45,7 @@ def test_the_sync_programs_own_failures_are_understood(reason: Reason) -> None:
 @pytest.mark.parametrize(("result", "is_final"), [("Failed", True), ("Retry", False)])
 def test_failures(result: str, is_final: bool) -> None:  # noqa: FBT001 - a table
     found = parse_report(build_failure("DigestMismatch", result=result, message="m" * 300))
-    assert found == SyncFailure(version=1, is_final=is_final, reason="DigestMismatch", message="m" * 256)
+    assert found == Failure(version=1, is_final=is_final, reason="DigestMismatch", message="m" * 256)
 
 
 @pytest.mark.parametrize(

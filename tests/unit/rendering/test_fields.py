@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from clipmodel_operator.models.api import Profile
-from clipmodel_operator.models.clipmodel import ClipModel
-from clipmodel_operator.models.rolling import RollingStrategy
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.spec import Profile
+from clipmodel_operator.models.update_strategy import UpdateStrategy
 from clipmodel_operator.rendering.canonical import without_none
 from clipmodel_operator.rendering.claim import render_claim
 from clipmodel_operator.rendering.config_pbtxt import config_id, render_config
@@ -19,7 +19,7 @@ from clipmodel_operator.rendering.sync_job import render_sync_job
 from support.builders import build_model, build_spec
 
 SETTINGS = RenderSettings()
-SURGE = RollingStrategy(has_surge=True, why="there is room")
+SURGE = UpdateStrategy(has_surge=True, why="there is room")
 
 
 def model(**fields: Any) -> ClipModel:

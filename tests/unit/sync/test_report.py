@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipmodel_operator.models.records import SyncFailure, VersionRecord, parse_report
+from clipmodel_operator.models.failure import Failure
+from clipmodel_operator.models.records import VersionRecord, parse_report
 from clipmodel_sync.errors import Reason, Result
 from clipmodel_sync.report import MAX_BYTES, MAX_DIMENSION, MAX_NAME, Proof, render_failure, render_success
 from clipmodel_sync.request import Contract
@@ -54,7 +55,7 @@ def test_every_failure_fits_and_is_one_line(message: str, reason: Reason) -> Non
     assert len(read["message"]) <= 256
     assert read["message"].isprintable()
     failure = parse_report(text)
-    assert isinstance(failure, SyncFailure)
+    assert isinstance(failure, Failure)
     assert failure.is_final is (reason.result is Result.FAILED)
     assert failure.reason == reason.value
 
