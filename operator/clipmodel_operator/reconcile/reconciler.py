@@ -12,18 +12,19 @@ from typing import Any, Protocol
 
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model, parse_status
 from clipmodel_operator.api.v1alpha1.status import ClipModelStatus
-from clipmodel_operator.assessment.events import Event, plan_rolling_event
+from clipmodel_operator.assessment.events import plan_rolling_event
 from clipmodel_operator.assessment.pods import is_running, started_profile
 from clipmodel_operator.assessment.requeue import PassOutcome
-from clipmodel_operator.assessment.status import assess_status, blocked_by
+from clipmodel_operator.assessment.status import blocked_by
 from clipmodel_operator.models import reasons
 from clipmodel_operator.models.errors import GoneError, RejectedError, RetryError, StalledError
+from clipmodel_operator.models.event import Event
 from clipmodel_operator.models.failure import Failure
 from clipmodel_operator.models.names import Key
 from clipmodel_operator.models.observed import Observed, PodView
 from clipmodel_operator.models.resources import CLAIMS, CLIP_MODELS
 from clipmodel_operator.planning.objects import Desired, plan_desired
-from clipmodel_operator.planning.status_input import view_of
+from clipmodel_operator.planning.status import plan_status
 from clipmodel_operator.planning.versions import assess_versions, plan_versions, served_versions
 from clipmodel_operator.reconcile.apply import ObjectStore, apply_desired
 from clipmodel_operator.reconcile.fleet import Fleet, Triton
@@ -31,7 +32,7 @@ from clipmodel_operator.reconcile.gather import gather
 from clipmodel_operator.reconcile.memory import Memory, ModelMemory
 from clipmodel_operator.reconcile.profile import resolve_profile
 from clipmodel_operator.reconcile.prune import prune
-from clipmodel_operator.reconcile.report import StatusStore, subject_of, write_event, write_status
+from clipmodel_operator.reconcile.report import StatusStore, write_event, write_status
 from clipmodel_operator.reconcile.rollout import Rollout, Wanted
 from clipmodel_operator.rendering.control_key import derive_control_key, render_control_secret
 from clipmodel_operator.rendering.settings import RenderSettings
@@ -223,15 +224,17 @@ class Reconciler:
     async def _report(self, state: _Pass) -> bool:
         """Write the status. Gives whether the object is still there."""
         now = self._clock.now()
-        view = view_of(
+        status = plan_status(
+            state.obj,
             state.model,
             state.desired,
             state.views,
+            previous=state.status,
+            deployment=state.observed.deployment,
             config_failure=state.failures.get(None),
             blocked=state.blocked,
-            deployment=state.observed.deployment,
+            now=now,
         )
-        status = assess_status(subject_of(state.obj, state.model, previous=state.status), view, now=now)
         try:
             # First: no later pass would know of it.
             if state.event is not None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from clipmodel_operator.api.v1alpha1.status import ClipModelStatus, Condition, VersionState, VersionStatus
-from clipmodel_operator.assessment.events import Event, plan_events, plan_rolling_event
+from clipmodel_operator.assessment.events import plan_events, plan_rolling_event
+from clipmodel_operator.models.event import Event
 from clipmodel_operator.models.update_strategy import UpdateStrategy
 
 

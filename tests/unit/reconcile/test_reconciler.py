@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from clipmodel_operator.assessment.events import Event
 from clipmodel_operator.models.errors import GoneError, RejectedError, RetryError
-from clipmodel_operator.reconcile.report import render_event
+from clipmodel_operator.models.event import Event
+from clipmodel_operator.rendering.event import render_event
 from support.builders import NOW, build_object, build_spec
 from support.simulation import KEY, Simulation
 

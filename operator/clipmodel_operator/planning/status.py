@@ -1,13 +1,16 @@
-"""From the plan of a pass to what its status is made of: the manifests are left out."""
+"""The status that a pass ends with: from what it has planned and seen to what a user is told."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
-from clipmodel_operator.assessment.status_input import ModelView
+from clipmodel_operator.api.v1alpha1.status import ClipModelStatus
+from clipmodel_operator.assessment.status import assess_status
+from clipmodel_operator.assessment.status_input import ModelView, Subject
 from clipmodel_operator.assessment.template import is_rolling
 from clipmodel_operator.assessment.unschedulable import replica_failure
 from clipmodel_operator.models.failure import Failure
@@ -15,20 +18,53 @@ from clipmodel_operator.models.observed import PodView
 from clipmodel_operator.models.version import SyncPhase, Version
 from clipmodel_operator.planning.commit import runs
 from clipmodel_operator.planning.objects import Desired
+from clipmodel_operator.rendering.service import endpoints
 
 
-def view_of(
+def plan_status(
+    obj: Mapping[str, Any],
     model: ClipModel | None,
     desired: Desired | None,
     views: Sequence[PodView],
     *,
+    previous: ClipModelStatus,
+    deployment: Mapping[str, Any] | None,
     config_failure: Failure | None,
     blocked: Failure | None,
-    deployment: Mapping[str, Any] | None = None,
+    now: datetime,
+) -> ClipModelStatus:
+    """Say what is; little, where the pass ended before it had a model or a plan."""
+    view = ModelView(pods=tuple(views), blocked=blocked)
+    if model is not None and desired is not None:
+        view = _view_of(model, desired, views, deployment=deployment, config_failure=config_failure, blocked=blocked)
+    return assess_status(_subject_of(obj, model, previous=previous), view, now=now)
+
+
+def _subject_of(obj: Mapping[str, Any], model: ClipModel | None, *, previous: ClipModelStatus) -> Subject:
+    """Describe what the status is of; where the spec cannot be read, as far as it goes."""
+    metadata = obj["metadata"]
+    return Subject(
+        generation=metadata.get("generation", 0),
+        name=metadata["name"],
+        model_name=model.model_name if model else None,
+        profile=model.spec.profile if model else None,
+        replicas=model.spec.serving.replicas if model else 1,
+        endpoints=endpoints(model) if model else None,
+        previous=previous,
+        is_paused=model.spec.paused if model else False,
+    )
+
+
+def _view_of(
+    model: ClipModel,
+    desired: Desired,
+    views: Sequence[PodView],
+    *,
+    deployment: Mapping[str, Any] | None,
+    config_failure: Failure | None,
+    blocked: Failure | None,
 ) -> ModelView:
-    """Describe what the pass knows; little, where it ended early."""
-    if model is None or desired is None:
-        return ModelView(pods=tuple(views), blocked=blocked)
+    """Describe what the pass knows; the manifests are left out."""
     versions, committed = desired.versions, desired.committed.versions
     listed = (_as_paused(v) for v in versions.versions) if model.spec.paused else versions.versions
     return ModelView(
