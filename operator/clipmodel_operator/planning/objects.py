@@ -15,7 +15,7 @@ from clipmodel_operator.planning.commit import plan_commit
 from clipmodel_operator.planning.control_secret import must_make_secret
 from clipmodel_operator.planning.jobs import jobs_to_create, jobs_to_keep, jobs_to_restart
 from clipmodel_operator.planning.update_strategy import choose_strategy
-from clipmodel_operator.planning.versions import VersionsPlan
+from clipmodel_operator.planning.versions import AssessedVersions, VersionsPlan, plan_versions, served_versions
 from clipmodel_operator.rendering.canonical import without_none
 from clipmodel_operator.rendering.claim import render_claim
 from clipmodel_operator.rendering.config_map import Committed, render_config_map
@@ -52,17 +52,18 @@ class Desired:
 def plan_desired(
     model: ClipModel,
     observed: Observed,
-    versions: VersionsPlan,
+    assessed: AssessedVersions,
     views: Sequence[PodView],
     settings: RenderSettings,
     *,
     control_secret: Manifest,
-    config_failure: Failure | None,
+    failures: Mapping[int | None, Failure],
     now: datetime,
     refused_since: datetime | None = None,
 ) -> Desired:
-    """Decide what should be, from what every version and every pod is at."""
-    commit = plan_commit(model, versions, views, config_failure=config_failure)
+    """Decide what should be, from what every version and every pod is at. `failures` are those of earlier rollouts, by version."""
+    versions = plan_versions(model, assessed, failures=failures, served=served_versions(model, views))
+    commit = plan_commit(model, versions, views, config_failure=failures.get(None))
     strategy = choose_strategy(model, observed, now=now, refused_since=refused_since)
     kept = {} if commit.is_new_config else _stored_configs(observed)
     secret_name = str(control_secret["metadata"]["name"])

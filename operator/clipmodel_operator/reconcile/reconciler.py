@@ -25,7 +25,7 @@ from clipmodel_operator.models.observed import Observed, PodView
 from clipmodel_operator.models.resources import CLAIMS, CLIP_MODELS
 from clipmodel_operator.planning.objects import Desired, plan_desired
 from clipmodel_operator.planning.status import plan_status
-from clipmodel_operator.planning.versions import assess_versions, plan_versions, served_versions
+from clipmodel_operator.planning.versions import assess_versions
 from clipmodel_operator.reconcile.apply import ObjectStore, apply_desired
 from clipmodel_operator.reconcile.fleet import Fleet, Triton
 from clipmodel_operator.reconcile.gather import gather
@@ -174,16 +174,15 @@ class Reconciler:
         state.views = await self._fleet.look(
             model, state.observed.server_pods, records=assessed.records, control_key=state.control_key
         )
-        versions = plan_versions(model, assessed, failures=state.failures, served=served_versions(model, state.views))
         observed = state.observed = await self._with_users_claim(model, state.observed)
         desired = state.desired = plan_desired(
             model,
             observed,
-            versions,
+            assessed,
             state.views,
             self._settings,
             control_secret=render_control_secret(model, state.control_key),
-            config_failure=state.failures.get(None),
+            failures=state.failures,
             now=now,
             refused_since=state.memory.refused_since,
         )
