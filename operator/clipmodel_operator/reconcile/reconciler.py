@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model, parse_status
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_status
 from clipmodel_operator.api.v1alpha1.status import ClipModelStatus
 from clipmodel_operator.assessment.events import plan_rolling_event
 from clipmodel_operator.assessment.pods import is_running, started_profile
@@ -30,7 +30,7 @@ from clipmodel_operator.reconcile.apply import ObjectStore, apply_desired
 from clipmodel_operator.reconcile.fleet import Fleet, Triton
 from clipmodel_operator.reconcile.gather import gather
 from clipmodel_operator.reconcile.memory import Memory, ModelMemory
-from clipmodel_operator.reconcile.profile import resolve_profile
+from clipmodel_operator.reconcile.model import read_model
 from clipmodel_operator.reconcile.prune import prune
 from clipmodel_operator.reconcile.report import StatusStore, write_event, write_status
 from clipmodel_operator.reconcile.rollout import Rollout, Wanted
@@ -166,8 +166,7 @@ class Reconciler:
 
     async def _advance(self, state: _Pass) -> None:
         """Go as far as can be gone now, without touching what runs."""
-        parsed = parse_clip_model(state.obj, status=state.status)
-        model = state.model = await resolve_profile(self._store, parsed, state.observed)
+        model = state.model = await read_model(self._store, state.obj, state.observed, status=state.status)
         state.control_key = derive_control_key(self._root_key, uid=model.uid)
         now = self._clock.now()
         assessed = assess_versions(model, state.observed, self._settings, now=now)

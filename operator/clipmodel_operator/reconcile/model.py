@@ -1,10 +1,12 @@
-"""Ask for nodes where a profile has to be chosen; planning/profile.py chooses."""
+"""Read the ClipModel that a pass is about: its spec, and for profile auto what is decided of it. planning/profile.py decides."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model
+from clipmodel_operator.api.v1alpha1.status import ClipModelStatus
 from clipmodel_operator.models.errors import MissingRightError
 from clipmodel_operator.models.observed import Observed
 from clipmodel_operator.models.resources import NODES, Resource
@@ -18,8 +20,14 @@ class NodeStore(Protocol):
     async def list_objects(self, resource: Resource) -> list[dict[str, Any]]: ...
 
 
-async def resolve_profile(store: NodeStore, model: ClipModel, observed: Observed) -> ClipModel:
-    """Put a profile in place of `auto`; nodes are asked for only while none is chosen yet."""
+async def read_model(
+    store: NodeStore, obj: Mapping[str, Any], observed: Observed, *, status: ClipModelStatus
+) -> ClipModel:
+    """Read a ClipModel, with a profile in place of `auto`; nodes are asked for only while none is chosen yet.
+
+    Raises StalledError where the spec cannot be read, RetryError where nodes cannot be listed.
+    """
+    model = parse_clip_model(obj, status=status)
     profile = known_profile(model, observed)
     if profile is None:
         resource = next(iter(gpu_resources(model)))
