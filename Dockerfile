@@ -40,9 +40,10 @@ COPY requirements/operator.txt requirements/
 RUN python3 -m venv --without-pip /opt/clipmodel \
  && /opt/build/bin/pip --python /opt/clipmodel/bin/python install --no-deps --require-hashes -r requirements/operator.txt
 
-# The wheel is made of one program only, so that the other one's edits leave it alone. The README is the wheel's description: no image shows it.
+# The wheel is made of one program and the contract only, so that the other one's edits leave it alone. The README is the wheel's description: no image shows it.
 FROM build AS operator-program
 COPY pyproject.toml LICENSE ./
+COPY operator/clipmodel_contract operator/clipmodel_contract
 COPY operator/clipmodel_operator operator/clipmodel_operator
 RUN touch README.md && python3 -m venv --without-pip /opt/clipmodel \
  && /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
@@ -63,6 +64,7 @@ RUN python3 -m venv --without-pip /opt/clipmodel \
 
 FROM build AS sync-program
 COPY pyproject.toml LICENSE ./
+COPY operator/clipmodel_contract operator/clipmodel_contract
 COPY operator/clipmodel_sync operator/clipmodel_sync
 RUN touch README.md && python3 -m venv --without-pip /opt/clipmodel \
  && /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \

@@ -19,7 +19,7 @@ CRD := crds/clipmodel.dev_clipmodels.yaml
 SHELL_SCRIPTS := $(wildcard hack/*.sh tests/kind/*.sh requirements/*.sh) tests/kind/runc-capped tests/kind/node/entrypoint tests/kind/node/iptables tests/kind/node/kubelet-cgroups .ci/run
 
 ##@ Every day
-.PHONY: help setup fmt check lint type imports crds-check shell test test-fast cluster-test chaos golden crds lock verify
+.PHONY: help setup fmt check lint type imports crds-check probe-check shell test test-fast cluster-test chaos golden crds probe lock verify
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
@@ -35,20 +35,23 @@ fmt: setup ## format the code, and mend what the linter can mend
 	$(RUN)ruff check --fix --quiet . || true
 	$(RUN)ruff format .
 
-check: lint type imports crds-check shell ## lint, format, types, layers, CRD up to date, shell scripts: all without running anything
+check: lint type imports crds-check probe-check shell ## lint, format, types, layers, CRD and startup probe up to date, shell scripts
 
 lint: setup ## ruff: lint and format
 	$(RUN)ruff check .
 	$(RUN)ruff format --check .
 
 type: setup ## mypy, strict
-	$(RUN)mypy operator export tests demo bench
+	$(RUN)mypy operator export tests demo bench hack
 
 imports: setup ## import-linter: imports only point down (.importlinter)
 	$(RUN)lint-imports --no-logo
 
 crds-check: setup ## is crds/ what the models say?
 	@$(RUN)clipmodel crd | diff -u $(CRD) - || { echo "$(CRD) is stale: make crds" >&2; exit 1; }
+
+probe-check: setup ## is the startup probe what the golden check and its main program are?
+	@$(RUN)python hack/build_probe.py --check
 
 shell: ## shellcheck, where it is installed
 	@if command -v shellcheck >/dev/null; then shellcheck --external-sources $(SHELL_SCRIPTS); \
@@ -77,12 +80,15 @@ crds: setup ## crds/ out of the models
 	$(RUN)clipmodel crd >build/crd.yaml
 	@mv build/crd.yaml $(CRD)
 
+probe: setup ## the startup probe, out of the contract's golden check and its main program
+	$(RUN)python hack/build_probe.py
+
 lock: setup ## requirements/*.txt out of pyproject.toml (ARGS="--upgrade")
 	UV=$(CURDIR)/.venv/bin/uv requirements/lock.sh $(ARGS)
 
-verify: crds golden ## generate everything again, and fail unless the checkout is clean
+verify: crds probe golden ## generate everything again, and fail unless the checkout is clean
 	@if [ -n "$$(git status --porcelain)" ]; then git status --short; git --no-pager diff --stat; \
-	  echo "not clean: commit what is above, or make crds golden and look at the difference" >&2; exit 1; fi
+	  echo "not clean: commit what is above, or make crds probe golden and look at the difference" >&2; exit 1; fi
 
 ##@ Cluster and demo
 .PHONY: images cluster cluster-down demo demo-down clean

@@ -25,6 +25,7 @@ from bench.timeline import (
     is_bound,
     server_milestones,
 )
+from clipmodel_contract.ports import HTTP_PORT
 
 NAME = "clip"
 _MODEL = "clip"
@@ -125,7 +126,7 @@ class ApplyBench:
         await asker.do(
             "first_answer",
             deadline_s=_DEADLINE_S,
-            address=f"{host}:8000",
+            address=f"{host}:{HTTP_PORT}",
             model=model,
             expected=self._sources.model.expected,
         )

@@ -14,7 +14,7 @@ from typing import Any, Self
 from bench.api import Api, Object, path_of, until
 from bench.errors import BenchError
 from bench.timeline import has_condition
-from clipmodel_operator.models import golden
+from clipmodel_contract import golden
 
 _PROGRAM = Path(__file__).with_name("asker_main.py.txt")
 # A line of what kubectl prints.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.api import Object
+from clipmodel_contract.ports import HTTP_PORT
 
 CLAIM = "models"
 SERVER = "triton"
@@ -73,7 +74,7 @@ def deployment(*, image: str, model: str, replicas: int = 1) -> Object:
             "--disable-auto-complete-config",
         ],
         "env": [{"name": "ORT_DISABLE_TELEMETRY", "value": "1"}],
-        "ports": [{"name": "http", "containerPort": 8000}],
+        "ports": [{"name": "http", "containerPort": HTTP_PORT}],
         "readinessProbe": {
             "httpGet": {"path": f"/v2/models/{model}/ready", "port": "http"},
             "periodSeconds": 1,
@@ -113,5 +114,5 @@ def service() -> Object:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": SERVER},
-        "spec": {"selector": {"app": SERVER}, "ports": [{"name": "http", "port": 8000, "targetPort": "http"}]},
+        "spec": {"selector": {"app": SERVER}, "ports": [{"name": "http", "port": HTTP_PORT, "targetPort": "http"}]},
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import random
 import re
@@ -15,9 +14,9 @@ from typing import Any, Self
 from aiohttp import web
 
 from bench.errors import BenchError
-from clipmodel_operator.models import golden
+from clipmodel_contract import golden
+from clipmodel_contract.ports import HTTP_PORT
 
-PORT = 8000
 _DIMENSION = 512
 _CONFIG_ID = re.compile(r'key: "clipmodel\.dev/config-id"\s+value \{ string_value: "([0-9a-f]+)" \}')
 _HOSTS_PER_BLOCK = 250
@@ -36,7 +35,7 @@ def make_vectors() -> list[str]:
     """Make two golden vectors, the same each time: base64 of FP16."""
     source = random.Random(0)  # noqa: S311 - no secret
     vectors = ([source.gauss(0, 1) for _ in range(_DIMENSION)] for _ in range(golden.IMAGE_COUNT))
-    return [base64.b64encode(struct.pack(f"<{_DIMENSION}e", *vector)).decode() for vector in vectors]
+    return [golden.encode_vector(vector) for vector in vectors]
 
 
 def read_config(data: Mapping[str, str]) -> dict[str, Any]:
@@ -84,10 +83,10 @@ class FakeTriton:
         await self._runner.setup()
         hosts = [address(i) for i in range(count)]
         try:
-            self._sockets = await asyncio.get_running_loop().create_server(self._runner.server, hosts, PORT)  # type: ignore[arg-type]  # it is a factory of protocols
+            self._sockets = await asyncio.get_running_loop().create_server(self._runner.server, hosts, HTTP_PORT)  # type: ignore[arg-type]  # it is a factory of protocols
         except OSError as error:
             raise BenchError(
-                f"cannot listen on {hosts[0]}:{PORT} and the addresses after it: {error}. End what listens on port {PORT}."
+                f"cannot listen on {hosts[0]}:{HTTP_PORT} and the addresses after it: {error}. End what listens on port {HTTP_PORT}."
             ) from error
         return self
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from demo import cluster, command, install, settings
 from demo.console import Narrator
 
 from bench.errors import BenchError
-from clipmodel_operator.models import golden
+from clipmodel_contract import golden
 
 ROOT = settings.ROOT
 CLUSTER = "clipmodel-bench"
@@ -148,7 +147,7 @@ def _expected(path: Path) -> str:
     image = np.frombuffer(golden.golden_image(0, 224), dtype="<f4").reshape(1, 3, 224, 224)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     vector = np.asarray(session.run(["embedding"], {"image": image})[0])[0]
-    return base64.b64encode(vector.astype("<f2").tobytes()).decode()
+    return golden.encode_vector(vector.tolist())
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from bench.errors import BenchError
 from bench.figures import collect, ratio, spread, table
 from bench.ground import Ground, Sources
 from bench.timeline import Timeline, Watches, has_condition
+from clipmodel_contract.control import CONTROL_HEADER
+from clipmodel_contract.ports import HTTP_PORT
 
 _OPERATOR_SPACE, _HAND_SPACE = "bench-live-operator", "bench-live-hand"
 _NAME = "clip"
@@ -25,7 +27,6 @@ _REPLICAS = 2
 _DEADLINE_S = 300.0
 BATCHING, SWITCH, ADDED = "batching edit", "version edit, both on the volume", "version edit, with its sync"
 EDITS = (BATCHING, SWITCH, ADDED)
-_CONTROL_HEADER = "clipmodel-control-key"
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ def _ready_pods(watches: Watches) -> list[Object] | None:
 
 
 def _addresses(pods: Sequence[Object]) -> list[str]:
-    return sorted(f"{p['status']['podIP']}:8000" for p in pods)
+    return sorted(f"{p['status']['podIP']}:{HTTP_PORT}" for p in pods)
 
 
 def restarts(pods: Sequence[Object]) -> dict[str, int]:
@@ -104,7 +105,7 @@ class LiveBench:
         pods = await watches.wait(lambda: _ready_pods(watches), "both pods are ready", deadline_s=_DEADLINE_S)
         secrets = await self._api.request("GET", path_of("Secret", _OPERATOR_SPACE))
         key = next(s["data"]["key"] for s in secrets["items"] if "key" in s.get("data", {}))
-        return Side(asker, _addresses(pods), {_CONTROL_HEADER: base64.b64decode(key).decode()})
+        return Side(asker, _addresses(pods), {CONTROL_HEADER: base64.b64decode(key).decode()})
 
     async def start_hand_side(self, watches: Watches) -> list[str]:
         images, uri = self._ground.images, self._sources.uri("1.onnx")

@@ -17,7 +17,8 @@ from typing import Any, Self
 from bench import fake_triton
 from bench.api import JSON, MERGE, Api, ApiError, Object, path_of
 from bench.fake_triton import FakeTriton
-from clipmodel_operator.models import golden
+from clipmodel_contract.report import VersionRecord, canonical_signature, render_report
+from clipmodel_contract.tensors import Tensors
 
 # No such node: no kubelet looks at the pods.
 _NODE = "bench-node"
@@ -44,23 +45,10 @@ def _condition(kind: str, now: str) -> Object:
     return {"type": kind, "status": "True", "lastTransitionTime": now, "reason": "StandIn", "message": ""}
 
 
-def render_report(*, version: int, sha256: str, vectors: list[str]) -> str:
+def render_success(*, version: int, sha256: str, vectors: list[str]) -> str:
     """Render what a sync Job reports (docs/spec/sync.md)."""
-    signature = {
-        "input": {"name": "image", "dtype": "FP32", "shape": [-1, 3, 224, 224]},
-        "output": {"name": "embedding", "dtype": "FP32", "shape": [-1, 512]},
-    }
-    proof = {"images": golden.IMAGES, "dtype": "float16", "vectors": vectors}
-    return json.dumps(
-        {
-            "version": version,
-            "result": "Synced",
-            "sha256": sha256,
-            "bytes": SIZE_BYTES,
-            "signature": signature,
-            "golden": proof,
-        }
-    )
+    signature = canonical_signature(Tensors().to_signature())
+    return render_report(VersionRecord(version, sha256, SIZE_BYTES, signature, tuple(vectors)))
 
 
 def render_pod(owner: Object, name: str) -> Object:
@@ -169,7 +157,7 @@ class StandIn:
         model, name = _model_of(job), job["metadata"]["name"]
         arguments: list[str] = job["spec"]["template"]["spec"]["containers"][0]["args"]
         given = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
-        report = render_report(version=int(given["version"]), sha256=given["sha256"], vectors=self._triton.vectors)
+        report = render_success(version=int(given["version"]), sha256=given["sha256"], vectors=self._triton.vectors)
         pod = render_pod({"apiVersion": "batch/v1", "kind": "Job", **job}, _pod_name(job))
         await self.write(model, "POST", path_of("Pod", self._namespace), pod)
         now = _now()

@@ -1,7 +1,7 @@
 """Says which model a ClipModel serves, and whether it is ready.
 
 Read from the resource as the cluster has it. The little that is needed here is read by hand: the client
-shares no code with the operator.
+imports nothing of the operator.
 """
 
 import json
@@ -10,9 +10,9 @@ from typing import Any
 
 from clipmodel_client.embed import MAX_BATCH
 from clipmodel_client.kubectl import Cluster, get
+from clipmodel_contract.names import default_model_name
 
 RESOURCE = "clipmodels.clipmodel.dev"
-GRPC_PORT, HTTP_PORT = 8001, 8000  # of the Service that the operator makes, which has the ClipModel's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def parse_served(resource: dict[str, Any]) -> Served:
     if ready.get("status") != "True":
         not_ready = ready.get("message") or "the operator has not reported on it yet; does it run?"
     return Served(
-        model=spec.get("modelName") or name.replace("-", "_"),
+        model=spec.get("modelName") or default_model_name(name),
         max_batch=int(spec.get("batching", {}).get("maxBatchSize", MAX_BATCH)) or 1,
         not_ready=not_ready,
     )

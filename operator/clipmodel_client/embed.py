@@ -22,6 +22,7 @@ from clipmodel_client.errors import (
     UnreachableError,
     UsageError,
 )
+from clipmodel_contract.ports import GRPC_PORT, HTTP_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,9 +212,9 @@ class Embedder:
         )
 
     def _nobody(self, detail: str) -> UnreachableError:
-        here, there = (8001, "http port 8000")
+        here, there = (GRPC_PORT, f"http port {HTTP_PORT}")
         if self._protocol is Protocol.HTTP:
-            here, there = (8000, "grpc port 8001")
+            here, there = (HTTP_PORT, f"grpc port {GRPC_PORT}")
         return UnreachableError(
             f"No Triton server answers {self._protocol} at {self._address}: {_short(detail)}.",
             advice=f"Check the address ({self._protocol} is usually port {here}; is this the {there}? "

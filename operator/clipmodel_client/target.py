@@ -12,6 +12,7 @@ from clipmodel_client.errors import UsageError
 from clipmodel_client.kubectl import Cluster
 from clipmodel_client.options import DEFAULT_MODEL
 from clipmodel_client.portforward import port_forward
+from clipmodel_contract.ports import GRPC_PORT, HTTP_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def connect(target: Target, *, timeout_s: float, batch_size: int) -> Iterator[tu
     served = clipmodel.get_served(target.cluster, target.clip)
     if served.not_ready:
         typer.echo(f"Warning: {target.clip} is not ready: {served.not_ready}", err=True)
-    port = clipmodel.GRPC_PORT if target.protocol is Protocol.GRPC else clipmodel.HTTP_PORT
+    port = GRPC_PORT if target.protocol is Protocol.GRPC else HTTP_PORT
     batch = min(batch_size, served.max_batch)
     with (
         port_forward(target.cluster, service=target.clip, port=port) as address,

@@ -5,8 +5,9 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from clipmodel_contract.reasons import SyncReason
 from clipmodel_sync import volume
-from clipmodel_sync.errors import Reason, SyncError, truncated
+from clipmodel_sync.errors import SyncError, truncated
 from clipmodel_sync.progress import Progress
 from clipmodel_sync.sources import ClaimSource
 
@@ -41,12 +42,14 @@ def _open(source: ClaimSource) -> int:
         # A link inside the claim must not lead into another claim or into this container.
         path = source.path.resolve(strict=True)
         if not path.is_relative_to(source.root.resolve()):
-            raise SyncError(Reason.SOURCE_REJECTED, f"{source.shown} is a link out of its claim: name the file itself.")
+            raise SyncError(
+                SyncReason.SOURCE_REJECTED, f"{source.shown} is a link out of its claim: name the file itself."
+            )
         # O_NONBLOCK: a pipe would wait for its writer for ever.
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SyncError(
-            Reason.SOURCE_NOT_FOUND,
+            SyncReason.SOURCE_NOT_FOUND,
             f"{source.shown}: no such file in the claim. Correct the uri or put the file there.",
         ) from error
     except RuntimeError as error:  # a loop of links
@@ -63,13 +66,15 @@ def _read(descriptor: int, source: ClaimSource) -> bytes:
 
 
 def _not_a_file(source: ClaimSource) -> SyncError:
-    return SyncError(Reason.SOURCE_NOT_FOUND, f"{source.shown} is not a file: name the ONNX file in it.")
+    return SyncError(SyncReason.SOURCE_NOT_FOUND, f"{source.shown} is not a file: name the ONNX file in it.")
 
 
 def _unreadable(source: ClaimSource, error: OSError) -> SyncError:
     if isinstance(error, PermissionError):
         return SyncError(
-            Reason.SOURCE_FORBIDDEN,
+            SyncReason.SOURCE_FORBIDDEN,
             f"{source.shown} may not be read by uid 1000, gid 1000: change its mode or owner.",
         )
-    return SyncError(Reason.SOURCE_UNAVAILABLE, f"{source.shown} cannot be read now: {os.strerror(error.errno or 0)}.")
+    return SyncError(
+        SyncReason.SOURCE_UNAVAILABLE, f"{source.shown} cannot be read now: {os.strerror(error.errno or 0)}."
+    )

@@ -13,16 +13,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Never
 
-from clipmodel_sync.errors import ExitCode, Interrupted, Reason, SyncError
-from clipmodel_sync.report import MAX_DIMENSION, MAX_NAME, clip, render_failure
-from clipmodel_sync.request import Contract, Request
+from clipmodel_contract.exit_codes import ExitCode, exit_code_of
+from clipmodel_contract.names import CANDIDATE_SUFFIX, is_candidate_name
+from clipmodel_contract.reasons import SyncReason
+from clipmodel_contract.report import MAX_DIMENSION, MAX_TENSOR_NAME, Failure, clip, render_report
+from clipmodel_contract.tensors import Tensors
+from clipmodel_contract.volume_layout import SOURCE_MOUNT
+from clipmodel_sync.errors import Interrupted, SyncError
+from clipmodel_sync.request import Request
 
 log = logging.getLogger("clipmodel_sync")
 
 _REPORT: Final = Path("/dev/termination-log")
 _MAX_IMAGE_SIZE: Final = 4096
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_TENSOR: Final = re.compile(rf"[!-~]{{1,{MAX_NAME}}}")
+_TENSOR: Final = re.compile(rf"[!-~]{{1,{MAX_TENSOR_NAME}}}")
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 _QUERY: Final = re.compile(r"\?[^\s'\"]+")
 
@@ -41,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     version, report_path = _parse_for_report(arguments)
-    code = ExitCode.SYNCED
+    code = ExitCode.OK
     try:
         request = _parse(arguments)
         # Heavy libraries only for arguments that make sense.
@@ -50,30 +55,30 @@ def _run(arguments: list[str]) -> int:
 
         text = sync(request, fetch_options=FetchOptions())
     except SyncError as error:
-        code = error.reason.exit_code
+        code = exit_code_of(error.reason)
         text = _failed(version, error.reason, error.message)
     except Interrupted:
-        code = Reason.INTERRUPTED.exit_code
+        code = exit_code_of(SyncReason.INTERRUPTED)
         text = _failed(
             version,
-            Reason.INTERRUPTED,
+            SyncReason.INTERRUPTED,
             "the sync was stopped (SIGTERM) before it was done: the next try begins again.",
         )
     except Exception as error:  # noqa: BLE001 - a bug must reach the status, too
-        code = Reason.INTERNAL_ERROR.exit_code
+        code = exit_code_of(SyncReason.INTERNAL_ERROR)
         sys.stdout.write(_QUERY.sub("?…", traceback.format_exc()))
         text = _failed(
             version,
-            Reason.INTERNAL_ERROR,
+            SyncReason.INTERNAL_ERROR,
             f"a bug in clipmodel-sync ({type(error).__name__}): the Job's log says more, please report it.",
         )
     _write_report(report_path, text)
     return int(code)
 
 
-def _failed(version: int, reason: Reason, message: str) -> str:
+def _failed(version: int, reason: SyncReason, message: str) -> str:
     log.error("%s: %s", reason.value, clip(message))
-    return render_failure(version=version, reason=reason, message=message)
+    return render_report(Failure(reason.value, message, is_final=reason.is_final, version=version))
 
 
 def _write_report(path: Path, text: str) -> None:
@@ -112,8 +117,8 @@ def _parse(arguments: list[str]) -> Request:
         if not error.code:  # --help
             raise
         complaint = said.getvalue().strip().rpartition("error: ")[2]
-        raise SyncError(Reason.INVALID_ARGUMENTS, f"{complaint} (see clipmodel-sync --help)") from error
-    contract = Contract(
+        raise SyncError(SyncReason.INVALID_ARGUMENTS, f"{complaint} (see clipmodel-sync --help)") from error
+    tensors = Tensors(
         input_name=found.input_name,
         image_size=found.image_size,
         output_name=found.output_name,
@@ -126,7 +131,7 @@ def _parse(arguments: list[str]) -> Request:
         version=found.version,
         uri=found.uri,
         sha256=found.sha256,
-        contract=contract,
+        tensors=tensors,
     )
 
 
@@ -141,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--source-root",
         type=Path,
-        default=Path("/source"),
+        default=Path(SOURCE_MOUNT),
         help="where claims are mounted, by name (%(default)s)",
     )
     add("--report", type=Path, default=_REPORT, help="where the JSON report goes (%(default)s)")
@@ -157,16 +162,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _model(text: str) -> str:
-    if not _MODEL.fullmatch(text) or text.endswith("__candidate"):
+    if not _MODEL.fullmatch(text) or is_candidate_name(text):
         raise argparse.ArgumentTypeError(
-            "letters, digits, '_', '-' and '.', a letter or digit first, not ending in '__candidate'"
+            f"letters, digits, '_', '-' and '.', a letter or digit first, not ending in '{CANDIDATE_SUFFIX}'"
         )
     return text
 
 
 def _tensor(text: str) -> str:
     if not _TENSOR.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"1 to {MAX_NAME} printable ASCII characters")
+        raise argparse.ArgumentTypeError(f"1 to {MAX_TENSOR_NAME} printable ASCII characters")
     return text
 
 

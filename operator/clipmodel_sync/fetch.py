@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipmodel_sync.sources import ClaimSource, HttpSource
+from clipmodel_contract.source_uri import HttpUri
+from clipmodel_sync.sources import ClaimSource
 from clipmodel_sync.volume import StagedFile
 
 
@@ -24,7 +25,7 @@ class FetchOptions:
     clock: Callable[[], float] = time.monotonic
 
 
-def fetch(source: HttpSource | ClaimSource, *, file: StagedFile, root: Path, options: FetchOptions) -> bool:
+def fetch(source: HttpUri | ClaimSource, *, file: StagedFile, root: Path, options: FetchOptions) -> bool:
     """Write the source's bytes into the staged file; say whether they were joined from several answers.
 
     Raises:
@@ -34,7 +35,7 @@ def fetch(source: HttpSource | ClaimSource, *, file: StagedFile, root: Path, opt
     from clipmodel_sync import claim, web
 
     match source:
-        case HttpSource():
+        case HttpUri():
             return web.Download(source, file=file, root=root, options=options).run()
         case ClaimSource():
             claim.copy(source, file=file, root=root, clock=options.clock)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipmodel_sync.errors import Reason, SyncError
-from clipmodel_sync.request import Contract
+from clipmodel_contract.reasons import SyncReason
+from clipmodel_contract.tensors import Tensors
+from clipmodel_sync.errors import SyncError
 from clipmodel_sync.skeleton import read_skeleton
 
 
@@ -28,7 +29,7 @@ class _Graph:
     has_external_data: bool
 
 
-def inspect(path: Path, contract: Contract) -> None:
+def inspect(path: Path, tensors: Tensors) -> None:
     """Check the file without running it.
 
     Raises:
@@ -39,20 +40,20 @@ def inspect(path: Path, contract: Contract) -> None:
     graph = _read(skeleton)
     if graph.has_external_data:
         raise SyncError(
-            Reason.NOT_ONNX,
+            SyncReason.NOT_ONNX,
             "the model keeps weights in another file (external data), expected one file with all in it:"
             " export it as a single file.",
         )
     _check(skeleton)
-    _compare("input", graph.inputs, name=contract.input_name, shape=contract.input_shape)
+    _compare("input", graph.inputs, name=tensors.input_name, shape=tensors.input_shape)
     # Other outputs than the named one are allowed: nobody asks for them. Another input nobody would fill.
     if len(graph.inputs) > 1:
         raise SyncError(
-            Reason.SIGNATURE_MISMATCH,
-            f"the model has the inputs {_list(graph.inputs)}, expected only {contract.input_name!r}:"
+            SyncReason.SIGNATURE_MISMATCH,
+            f"the model has the inputs {_list(graph.inputs)}, expected only {tensors.input_name!r}:"
             " export it with one input.",
         )
-    _compare("output", graph.outputs, name=contract.output_name, shape=contract.output_shape)
+    _compare("output", graph.outputs, name=tensors.output_name, shape=tensors.output_shape)
 
 
 def _read(skeleton: bytes) -> _Graph:
@@ -63,7 +64,7 @@ def _read(skeleton: bytes) -> _Graph:
         model = onnx.load_from_string(skeleton)
     except Exception as error:  # whatever a parser says about bytes from outside
         raise SyncError(
-            Reason.NOT_ONNX,
+            SyncReason.NOT_ONNX,
             "the file is not an ONNX model (it cannot be parsed): check that the uri names the .onnx file.",
         ) from error
     initializers = {tensor.name for tensor in model.graph.initializer}
@@ -82,7 +83,7 @@ def _check(skeleton: bytes) -> None:
     except Exception as error:
         found = str(error).strip() or type(error).__name__
         raise SyncError(
-            Reason.NOT_ONNX, f"the ONNX checker rejects the file: export it again. It says: {found}"
+            SyncReason.NOT_ONNX, f"the ONNX checker rejects the file: export it again. It says: {found}"
         ) from error
 
 
@@ -113,7 +114,7 @@ def _tensor(value: Any) -> _Tensor:
 def _compare(kind: str, found: dict[str, _Tensor], *, name: str, shape: list[int]) -> None:
     if name not in found:
         raise SyncError(
-            Reason.SIGNATURE_MISMATCH,
+            SyncReason.SIGNATURE_MISMATCH,
             f"the model has no {kind} {name!r}, its {kind}s are {_list(found)}: export it with that name.",
         )
     tensor = found[name]
@@ -121,7 +122,7 @@ def _compare(kind: str, found: dict[str, _Tensor], *, name: str, shape: list[int
         have = ", ".join(map(str, tensor.shape))
         want = ", ".join(str(size) if size > 0 else "batch" for size in shape)
         raise SyncError(
-            Reason.SIGNATURE_MISMATCH,
+            SyncReason.SIGNATURE_MISMATCH,
             f"the model's {kind} {name!r} is {tensor.dtype} [{have}], expected FLOAT [{want}] with a batch of"
             " any size: export it so.",
         )

@@ -3,25 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-
-@dataclass(frozen=True, slots=True)
-class Contract:
-    """The tensors that the `ClipModel` says the model has."""
-
-    input_name: str
-    image_size: int
-    output_name: str
-    dimension: int
-
-    @property
-    def input_shape(self) -> list[int]:
-        """The input's shape; -1 is the batch."""
-        return [-1, 3, self.image_size, self.image_size]
-
-    @property
-    def output_shape(self) -> list[int]:
-        """The output's shape; -1 is the batch."""
-        return [-1, self.dimension]
+from clipmodel_contract.tensors import Tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,4 +16,5 @@ class Request:
     version: int
     uri: str
     sha256: str
-    contract: Contract
+    tensors: Tensors
+    """Those that the ClipModel says the model has."""

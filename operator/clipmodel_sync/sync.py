@@ -12,15 +12,18 @@ from enum import Enum, auto
 from importlib import import_module
 from pathlib import Path
 
-from clipmodel_sync import golden, volume
-from clipmodel_sync.errors import Reason, SyncError
+from clipmodel_contract import golden
+from clipmodel_contract.reasons import SyncReason
+from clipmodel_contract.report import ReportError, VersionRecord, canonical_signature, parse_report, render_report
+from clipmodel_contract.volume_layout import VersionLayout
+from clipmodel_sync import volume
+from clipmodel_sync.errors import SyncError
 from clipmodel_sync.fetch import FetchOptions, fetch
 from clipmodel_sync.inspection import inspect
-from clipmodel_sync.proof import prove
-from clipmodel_sync.report import Proof, read_vectors, render_success
+from clipmodel_sync.proof import Floats, prove
 from clipmodel_sync.request import Request
 from clipmodel_sync.sources import parse_source
-from clipmodel_sync.volume import Layout, Staging
+from clipmodel_sync.volume import Staging
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +56,7 @@ def sync(request: Request, *, fetch_options: FetchOptions, lock_patience_seconds
         SyncError: with the reason for the user.
 
     """
-    layout = Layout(root=request.volume, model=request.model, version=request.version)
+    layout = VersionLayout(root=request.volume, model=request.model, version=request.version)
     with (
         volume.translate_errors(),
         volume.locked(layout, patience_seconds=lock_patience_seconds, sleep=fetch_options.sleep),
@@ -63,18 +66,8 @@ def sync(request: Request, *, fetch_options: FetchOptions, lock_patience_seconds
     ):
         background.submit(_import_libraries)
         present = _find(request, layout, staging) or _fetch(request, staging, fetch_options, background)
-        proof = _inspect_and_prove(request, present)
-        report = _settle(
-            volume.read_state(layout),
-            render_success(
-                version=request.version,
-                sha256=request.sha256,
-                size_bytes=present.size_bytes,
-                contract=request.contract,
-                proof=proof,
-            ),
-            proof,
-        )
+        vectors = _inspect_and_prove(request, present)
+        report = _settle(volume.read_state(layout), _record(request, present, vectors), vectors)
         if present.flushed is None:
             volume.prepare_repository(layout)
         else:
@@ -86,7 +79,7 @@ def sync(request: Request, *, fetch_options: FetchOptions, lock_patience_seconds
     return report
 
 
-def _find(request: Request, layout: Layout, staging: Staging) -> _Present | None:
+def _find(request: Request, layout: VersionLayout, staging: Staging) -> _Present | None:
     """Return the wanted version if the volume has it; remove what an interrupted run left of another."""
     state = _read_state(request, layout)
     found = volume.digest_file(layout.version_file)
@@ -105,7 +98,7 @@ def _find(request: Request, layout: Layout, staging: Staging) -> _Present | None
     return None
 
 
-def _read_state(request: Request, layout: Layout) -> _State:
+def _read_state(request: Request, layout: VersionLayout) -> _State:
     text = volume.read_state(layout)
     if text is None:
         return _State.ABSENT
@@ -121,7 +114,7 @@ def _read_state(request: Request, layout: Layout) -> _State:
 
 def _immutable(request: Request, found: object) -> SyncError:
     return SyncError(
-        Reason.VERSION_IMMUTABLE,
+        SyncReason.VERSION_IMMUTABLE,
         f"the volume holds version {request.version} with sha256 {found}, the spec says {request.sha256}."
         " A version's bytes never change: give the new ones a new number.",
     )
@@ -153,7 +146,7 @@ def _fetch_wanted(request: Request, file: volume.StagedFile, options: FetchOptio
         fetch(source, file=file, root=request.volume, options=options)
     if file.sha256 != request.sha256:
         raise SyncError(
-            Reason.DIGEST_MISMATCH,
+            SyncReason.DIGEST_MISMATCH,
             f"sha256 is {file.sha256} ({file.size_bytes} bytes), the spec says {request.sha256}."
             " Correct the spec's sha256 if the file is right, else its uri.",
         )
@@ -167,8 +160,18 @@ def _finish(file: volume.StagedFile) -> None:
         file.close()
 
 
-def _settle(recorded: str | None, report: str, proof: Proof) -> str:
-    """Return what was recorded when these bytes were first proven, if the new proof agrees with it.
+def _record(request: Request, present: _Present, vectors: Floats) -> VersionRecord:
+    return VersionRecord(
+        version=request.version,
+        sha256=request.sha256,
+        size_bytes=present.size_bytes,
+        signature=canonical_signature(request.tensors.to_signature()),
+        vectors=tuple(golden.encode_vector(row.tolist()) for row in vectors),
+    )
+
+
+def _settle(recorded: str | None, record: VersionRecord, vectors: Floats) -> str:
+    """Return the report that was recorded when these bytes were first proven, if the new proof agrees with it.
 
     Another processor changes the last digits, and with them the name of the embedding space: the first record stands.
 
@@ -176,22 +179,32 @@ def _settle(recorded: str | None, report: str, proof: Proof) -> str:
         SyncError: ProofFailed, where the same bytes give other embeddings than they did.
 
     """
-    before = read_vectors(recorded) if recorded is not None else None
-    if recorded is None or before is None or json.loads(recorded)["sha256"] != json.loads(report)["sha256"]:
-        return report
-    if len(before) <= len(proof.vectors) and all(
-        golden.is_same_embedding(old, new) for old, new in zip(before, proof.vectors, strict=False)
+    before = _parse_record(recorded) if recorded is not None else None
+    if recorded is None or before is None or before.sha256 != record.sha256:
+        return render_report(record)
+    proven = [golden.decode_vector(vector) for vector in before.vectors]
+    if len(proven) <= len(vectors) and all(
+        golden.difference(tuple(new.tolist()), old) is None for new, old in zip(vectors, proven, strict=False)
     ):
         return recorded
     raise SyncError(
-        Reason.PROOF_FAILED,
+        SyncReason.PROOF_FAILED,
         "the same bytes give other embeddings than when they were first proven: ONNX Runtime computes otherwise."
         " Use the earlier release's sync image, or publish the file under a new version number.",
     )
 
 
-def _inspect_and_prove(request: Request, present: _Present) -> Proof:
+def _parse_record(text: str) -> VersionRecord | None:
+    """Read the volume's record; None where it has none whose golden vectors can be compared with today's."""
+    try:
+        found = parse_report(text)
+    except ReportError:
+        return None
+    return found if isinstance(found, VersionRecord) else None
+
+
+def _inspect_and_prove(request: Request, present: _Present) -> Floats:
     log.info("checking the model's tensors")
-    inspect(present.path, request.contract)
+    inspect(present.path, request.tensors)
     log.info("embedding the golden images with ONNX Runtime")
-    return prove(present.path, request.contract)
+    return prove(present.path, request.tensors)

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from clipmodel_sync.errors import Reason, SyncError
+from clipmodel_contract.reasons import SyncReason
+from clipmodel_contract.volume_layout import MODEL_FILE, VersionLayout
+from clipmodel_sync.errors import SyncError
 from clipmodel_sync.units import format_bytes
 
 log = logging.getLogger(__name__)
@@ -34,48 +36,6 @@ _NO_DIRECTORY_SYNC: Final = (errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF)
 
 FILE_MODE: Final = 0o444
 DIRECTORY_MODE: Final = 0o755
-MODEL_FILE: Final = "model.onnx"
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The paths of one version of one model on the volume."""
-
-    root: Path
-    model: str
-    version: int
-
-    @property
-    def model_directory(self) -> Path:
-        return self.root / "repository" / self.model
-
-    @property
-    def version_directory(self) -> Path:
-        return self.model_directory / str(self.version)
-
-    @property
-    def version_file(self) -> Path:
-        return self.version_directory / MODEL_FILE
-
-    @property
-    def candidate_directory(self) -> Path:
-        return self.root / "repository" / f"{self.model}__candidate" / str(self.version)
-
-    @property
-    def configs_directory(self) -> Path:
-        return self.model_directory / "configs"
-
-    @property
-    def staging(self) -> Path:
-        return self.root / "staging" / f"{self.model}-{self.version}"
-
-    @property
-    def lock_file(self) -> Path:
-        return self.root / "staging" / f"{self.model}-{self.version}.lock"
-
-    @property
-    def state_file(self) -> Path:
-        return self.root / ".state" / f"{self.version}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +77,7 @@ def translate_errors(*, needed_bytes: int | None = None) -> Iterator[None]:
         # Which file it was goes into the log only: names in staging differ from try to try.
         log.error("%s: %s", error.filename, os.strerror(error.errno or 0))  # noqa: TRY400
         raise SyncError(
-            Reason.VOLUME_FAILED,
+            SyncReason.VOLUME_FAILED,
             f"the volume refused an operation: {os.strerror(error.errno or 0)}."
             " It must be writable for uid and gid 1000, and know hard links.",
         ) from error
@@ -127,7 +87,7 @@ def full(needed_bytes: int | None) -> SyncError:
     """Return the error of a volume without room."""
     needed = f"{format_bytes(needed_bytes)} ({needed_bytes} bytes)" if needed_bytes else "more than is free"
     return SyncError(
-        Reason.VOLUME_FULL,
+        SyncReason.VOLUME_FULL,
         f"the volume has too little space: this version needs {needed}. Enlarge spec.storage.size.",
     )
 
@@ -145,7 +105,9 @@ def check_space(root: Path, needed_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def locked(layout: Layout, *, patience_seconds: float, sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
+def locked(
+    layout: VersionLayout, *, patience_seconds: float, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[None]:
     """Be the only sync of this version: a Job that was replaced may still be ending.
 
     The kernel lets go of the lock of a run that was killed.
@@ -164,7 +126,9 @@ def locked(layout: Layout, *, patience_seconds: float, sleep: Callable[[float], 
         os.close(descriptor)
 
 
-def _wait_for_lock(descriptor: int, layout: Layout, patience_seconds: float, sleep: Callable[[float], None]) -> None:
+def _wait_for_lock(
+    descriptor: int, layout: VersionLayout, patience_seconds: float, sleep: Callable[[float], None]
+) -> None:
     interval, waited = 0.5, 0.0
     while True:
         try:
@@ -172,7 +136,7 @@ def _wait_for_lock(descriptor: int, layout: Layout, patience_seconds: float, sle
         except BlockingIOError as error:
             if waited >= patience_seconds:
                 raise SyncError(
-                    Reason.VOLUME_BUSY,
+                    SyncReason.VOLUME_BUSY,
                     f"another sync of version {layout.version} is at work on the volume: it must end first.",
                 ) from error
             sleep(interval)
@@ -186,7 +150,7 @@ def _wait_for_lock(descriptor: int, layout: Layout, patience_seconds: float, sle
 
 
 @contextlib.contextmanager
-def staged(layout: Layout) -> Iterator[Staging]:
+def staged(layout: VersionLayout) -> Iterator[Staging]:
     """Give an empty staging directory, and remove what is left of it on every way out."""
     remove_tree(layout.staging)
     make_directory(layout.staging)
@@ -236,7 +200,7 @@ class StagedFile:
         os.close(self._descriptor)
 
 
-def publish(layout: Layout, staging: Staging) -> None:
+def publish(layout: VersionLayout, staging: Staging) -> None:
     """Move the staged version into place, instead of a damaged one if there is one."""
     prepare_repository(layout)
     staging.version_directory.chmod(DIRECTORY_MODE)
@@ -247,7 +211,7 @@ def publish(layout: Layout, staging: Staging) -> None:
     sync_directory(layout.model_directory)
 
 
-def publish_candidate(layout: Layout, staging: Staging) -> None:
+def publish_candidate(layout: VersionLayout, staging: Staging) -> None:
     """Give the version's bytes the name that traffic never reaches, unless they have it."""
     candidate = layout.candidate_directory / MODEL_FILE
     with contextlib.suppress(FileNotFoundError):
@@ -262,7 +226,7 @@ def publish_candidate(layout: Layout, staging: Staging) -> None:
     sync_directory(layout.candidate_directory.parent)
 
 
-def prepare_repository(layout: Layout) -> None:
+def prepare_repository(layout: VersionLayout) -> None:
     """Make what Triton's pods mount."""
     make_directory(layout.model_directory)
     make_directory(layout.configs_directory)
@@ -290,7 +254,7 @@ def digest_file(path: Path) -> tuple[str, int] | None:
     return digest.hexdigest(), size
 
 
-def write_state(layout: Layout, text: str) -> None:
+def write_state(layout: VersionLayout, text: str) -> None:
     """Write the state file whole or not at all; leave it alone where it says the same."""
     if read_state(layout) == text:
         return
@@ -313,7 +277,7 @@ def write_state(layout: Layout, text: str) -> None:
     sync_directory(layout.state_file.parent)
 
 
-def read_state(layout: Layout) -> str | None:
+def read_state(layout: VersionLayout) -> str | None:
     """Return the state file's text, or None where there is none."""
     try:
         return layout.state_file.read_text(encoding="utf-8", errors="replace")

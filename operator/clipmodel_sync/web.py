@@ -16,24 +16,25 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from urllib3 import exceptions as http_errors
 
+from clipmodel_contract.reasons import SyncReason
+from clipmodel_contract.source_uri import HttpUri
 from clipmodel_sync import volume
-from clipmodel_sync.errors import Reason, SyncError, truncated
+from clipmodel_sync.errors import SyncError, truncated
 from clipmodel_sync.fetch import FetchOptions
 from clipmodel_sync.progress import Progress
-from clipmodel_sync.sources import HttpSource
 
 MAX_REDIRECTS: Final = 10
 # A server that asks for more patience than this gets it from the Job's own backoff.
 MAX_PAUSE_SECONDS: Final = 20.0
 
-_RETRIED: Final = (Reason.SOURCE_UNAVAILABLE, Reason.DOWNLOAD_TRUNCATED)
+_RETRIED: Final = (SyncReason.SOURCE_UNAVAILABLE, SyncReason.DOWNLOAD_TRUNCATED)
 _LATER: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class Download:
     """One file on its way from a server into the staged file."""
 
-    def __init__(self, source: HttpSource, *, file: volume.StagedFile, root: Path, options: FetchOptions) -> None:
+    def __init__(self, source: HttpUri, *, file: volume.StagedFile, root: Path, options: FetchOptions) -> None:
         self._source = source
         self._file = file
         self._root = root
@@ -122,7 +123,7 @@ class _Answer:
         self.manager.clear()
 
 
-def _open(source: HttpSource, *, headers: dict[str, str], options: FetchOptions) -> _Answer:
+def _open(source: HttpUri, *, headers: dict[str, str], options: FetchOptions) -> _Answer:
     """Ask for the file, following redirects here: each hop may need another proxy, or none."""
     url = source.url
     for _ in range(MAX_REDIRECTS + 1):
@@ -140,19 +141,19 @@ def _open(source: HttpSource, *, headers: dict[str, str], options: FetchOptions)
         manager.clear()
         url = _target(source, url, location)
     raise SyncError(
-        Reason.SOURCE_REJECTED,
+        SyncReason.SOURCE_REJECTED,
         f"{source.shown} redirects more than {MAX_REDIRECTS} times: name the file itself.",
     )
 
 
-def _target(source: HttpSource, url: str, location: str) -> str:
+def _target(source: HttpUri, url: str, location: str) -> str:
     with suppress(ValueError):  # what cannot be understood
         target = urljoin(url, location)
         parts = urlsplit(target)
         if parts.scheme in ("http", "https") and parts.hostname:
             return target
     raise SyncError(
-        Reason.SOURCE_REJECTED,
+        SyncReason.SOURCE_REJECTED,
         f"{source.shown} redirects to what is not http or https: name the file itself.",
     )
 
@@ -170,10 +171,10 @@ def _pool(url: str, options: FetchOptions) -> urllib3.PoolManager:
     return urllib3.ProxyManager(address, proxy_headers=headers, timeout=timeout)
 
 
-def _connection_error(source: HttpSource, error: Exception) -> SyncError:
+def _connection_error(source: HttpUri, error: Exception) -> SyncError:
     match error:
         case http_errors.LocationValueError():
-            return SyncError(Reason.SOURCE_REJECTED, f"{source.shown} cannot be understood: correct the uri.")
+            return SyncError(SyncReason.SOURCE_REJECTED, f"{source.shown} cannot be understood: correct the uri.")
         case http_errors.NameResolutionError():
             found = "its host name cannot be resolved"
         case http_errors.ConnectTimeoutError():
@@ -189,29 +190,31 @@ def _connection_error(source: HttpSource, error: Exception) -> SyncError:
     return _unavailable(source, found)
 
 
-def _unavailable(source: HttpSource, found: str) -> SyncError:
+def _unavailable(source: HttpUri, found: str) -> SyncError:
     return SyncError(
-        Reason.SOURCE_UNAVAILABLE,
+        SyncReason.SOURCE_UNAVAILABLE,
         f"{source.shown}: {found}. Check the uri, the server, and that the sync Job may reach it.",
     )
 
 
-def _status_error(source: HttpSource, status: int) -> SyncError:
+def _status_error(source: HttpUri, status: int) -> SyncError:
     said = f"{source.shown}: HTTP {status}"
     match status:
         case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
-            return SyncError(Reason.SOURCE_NOT_FOUND, f"{said}, no such file. Correct the uri or put the file there.")
+            return SyncError(
+                SyncReason.SOURCE_NOT_FOUND, f"{said}, no such file. Correct the uri or put the file there."
+            )
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             return SyncError(
-                Reason.SOURCE_FORBIDDEN,
+                SyncReason.SOURCE_FORBIDDEN,
                 f"{said}, access denied. The file must be readable without credentials.",
             )
         case _ if status in _LATER:
-            return SyncError(Reason.SOURCE_UNAVAILABLE, f"{said}, the server wants to be asked later.")
+            return SyncError(SyncReason.SOURCE_UNAVAILABLE, f"{said}, the server wants to be asked later.")
         case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return SyncError(Reason.SOURCE_UNAVAILABLE, f"{said}, the server fails. Check it if this stays.")
+            return SyncError(SyncReason.SOURCE_UNAVAILABLE, f"{said}, the server fails. Check it if this stays.")
         case _:
-            return SyncError(Reason.SOURCE_REJECTED, f"{said} instead of 200 and a file. Correct the uri.")
+            return SyncError(SyncReason.SOURCE_REJECTED, f"{said} instead of 200 and a file. Correct the uri.")
 
 
 def _continues(response: urllib3.BaseHTTPResponse, offset: int) -> bool:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("target", ["lint", "type", "imports", "crds-check", "shell"])
+@pytest.mark.parametrize("target", ["lint", "type", "imports", "crds-check", "probe-check", "shell"])
 def test_check(target: str) -> None:
     # The flags of the make that started pytest (a job server, a dry run) are not for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}

@@ -27,7 +27,7 @@ CASES = sorted(p.parent.name for p in HERE.glob("*/input.yaml"))
 SETTINGS = RenderSettings()
 #: Texts that have golden files, or tests, of their own: repeated in every case they would hide the difference that matters.
 ELSEWHERE = {
-    "probe.py": "(rendering/templates/probe_main.py.txt)",
+    "probe.py": "(rendering/probe/startup_probe.py.txt)",
     "cpu.pbtxt": "(config.pbtxt)",
     "gpu.pbtxt": "(config.pbtxt)",
 }

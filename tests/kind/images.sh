@@ -14,8 +14,8 @@ targets=(operator sync triton-light model-server)
 # What a target is made of, besides the Dockerfile (its COPY lines say the same).
 inputs() {
   case $1 in
-    operator) echo requirements/build.txt requirements/operator.txt pyproject.toml LICENSE operator/clipmodel_operator ;;
-    sync) echo requirements/build.txt requirements/sync.txt pyproject.toml LICENSE operator/clipmodel_sync ;;
+    operator) echo requirements/build.txt requirements/operator.txt pyproject.toml LICENSE operator/clipmodel_contract operator/clipmodel_operator ;;
+    sync) echo requirements/build.txt requirements/sync.txt pyproject.toml LICENSE operator/clipmodel_contract operator/clipmodel_sync ;;
     triton-light) echo requirements/build.txt requirements/triton-light.txt triton_light ;;
     model-server) echo model_server ;;
   esac

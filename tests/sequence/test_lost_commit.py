@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clipmodel_operator.planning import objects
+from clipmodel_operator.planning import objects, versions
 from support.builders import ONE, OTHER, build_spec
 from support.simulation import Simulation, build_ready
 
@@ -57,7 +57,7 @@ async def test_a_lost_commit_opens_no_way_into_another_space(
 async def test_a_pass_plans_once_also_where_the_commit_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the pods say is known before anything is decided: no plan is made to be thrown away."""
     simulation = await build_ready()
-    planned, plan = list[int](), objects.plan_versions
+    planned, plan = list[int](), versions.plan_versions
 
     def count(*args: Any, **kwargs: Any) -> Any:
         planned.append(simulation.passes)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 import json
-import struct
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from clipmodel_contract import golden
+from clipmodel_contract.report import VersionRecord
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model
-from clipmodel_operator.models import golden, names
-from clipmodel_operator.models.records import VersionRecord
+from clipmodel_operator.models import names
 
 NAMESPACE = "demo"
 NAME = "clip"
@@ -73,11 +72,6 @@ def build_model(spec: Mapping[str, Any] | None = None, *, name: str = NAME) -> C
     return parse_clip_model(build_object(spec, name=name))
 
 
-def encode_vector(values: Sequence[float]) -> str:
-    """Write a vector as reports have it: base64 of little-endian FP16."""
-    return base64.b64encode(struct.pack(f"<{len(values)}e", *values)).decode()
-
-
 def build_record(
     version: int = 1,
     *,
@@ -90,7 +84,7 @@ def build_record(
         sha256=sha256,
         size_bytes=size_bytes,
         signature=json.dumps(SIGNATURE, sort_keys=True),
-        vectors=tuple(encode_vector(v) for v in vectors),
+        vectors=tuple(golden.encode_vector(v) for v in vectors),
     )
 
 
@@ -102,7 +96,7 @@ def build_report(version: int = 1, *, sha256: str = SHA_1, vectors: Sequence[Seq
         "sha256": sha256,
         "bytes": 351_461_235,
         "signature": SIGNATURE,
-        "golden": {"images": golden.IMAGES, "dtype": "float16", "vectors": [encode_vector(v) for v in vectors]},
+        "golden": {"images": golden.IMAGES, "dtype": "float16", "vectors": [golden.encode_vector(v) for v in vectors]},
     })  # fmt: skip
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
+from clipmodel_contract.exit_codes import ExitCode
 from clipmodel_operator.models.resources import DEPLOYMENTS, JOBS, PODS
 from clipmodel_operator.rendering.canonical import content_hash
 from support.fake_api_server import FakeApiServer
-from support.fake_kubelet import SYNC_FAILED, FakeKubelet, Step, is_ready
+from support.fake_kubelet import FakeKubelet, Step, is_ready
 from support.server_side_apply import Object
 
 
@@ -42,7 +43,7 @@ class FakeControllers:
         codes = status.get("codes", [])
         if 0 in codes:
             return [(f"{name}: completes", lambda: self._end_job(job, "Complete"))]
-        if SYNC_FAILED in codes or len(codes) > job["spec"]["backoffLimit"]:
+        if ExitCode.MUST_ACT in codes or len(codes) > job["spec"]["backoffLimit"]:
             return [(f"{name}: fails", lambda: self._end_job(job, "Failed"))]
         return [(f"{name}: makes a pod", lambda: self._add_pod(job))]
 

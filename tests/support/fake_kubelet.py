@@ -13,7 +13,8 @@ from typing import Any
 from google.protobuf import json_format, text_format  # type: ignore[import-untyped]  # it has no types
 from tritonclient.grpc import model_config_pb2
 
-from clipmodel_operator.models import golden
+from clipmodel_contract import golden
+from clipmodel_contract.exit_codes import ExitCode
 from support.builders import build_failure, build_report
 from support.fake_api_server import FakeApiServer
 from support.fake_triton import FakeTriton, TritonServer, Upload
@@ -21,9 +22,6 @@ from support.server_side_apply import Object
 
 Step = tuple[str, Callable[[], None]]
 """What could happen next, in words, and how to make it happen."""
-
-#: Exit codes of the sync program (docs/spec/sync.md): trying again does not help, or may.
-SYNC_FAILED, SYNC_RETRY = 10, 11
 
 
 def is_ready(pod: Object) -> bool:
@@ -67,16 +65,16 @@ class FakeKubelet:
         version, sha256 = int(arguments["version"]), arguments["sha256"]
         on_volume, upload = volume.get(version), self.uploads.get(arguments["uri"])
         if on_volume is not None and on_volume.sha256 != sha256:
-            return build_failure("VersionImmutable", version=version), SYNC_FAILED
+            return build_failure("VersionImmutable", version=version), ExitCode.MUST_ACT
         if on_volume is None:
             if upload is None:
-                return build_failure("SourceNotFound", version=version), SYNC_FAILED
+                return build_failure("SourceNotFound", version=version), ExitCode.MUST_ACT
             if upload.failure is not None:
                 result, reason = upload.failure
-                code = SYNC_FAILED if result == "Failed" else SYNC_RETRY
+                code = ExitCode.MUST_ACT if result == "Failed" else ExitCode.TRY_AGAIN
                 return build_failure(reason, result=result, version=version), code
             if upload.sha256 != sha256:
-                return build_failure("DigestMismatch", version=version), SYNC_FAILED
+                return build_failure("DigestMismatch", version=version), ExitCode.MUST_ACT
             on_volume = volume[version] = upload
         return build_report(version, sha256=on_volume.sha256, vectors=on_volume.vectors), 0
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clipmodel_operator.api.v1alpha1.clipmodel import Tensors
-from clipmodel_operator.models import names
+from clipmodel_contract.names import is_candidate_name
+from clipmodel_contract.tensors import Tensors
 from clipmodel_operator.models.errors import RejectedError, RetryError
 from clipmodel_operator.models.server import Server
 from support.fake_api_server import FakeApiServer
@@ -102,7 +102,7 @@ class FakeTriton:
         found = self._server(server)
         if version not in found.versions(model):
             raise RejectedError(f"Request for unknown model: '{model}' version {version} is not found")
-        if model.endswith(names.CANDIDATE_SUFFIX):
+        if is_candidate_name(model):
             found.proven.add(version)
         return self.vector(found.volume[version], index)
 
@@ -121,7 +121,7 @@ class FakeTriton:
         assert not found.unloading, "what is on its way out has its memory still"
         if self.refuses(model, config):
             raise RejectedError(f"failed to load '{model}'")
-        if not model.endswith(names.CANDIDATE_SUFFIX):
+        if not is_candidate_name(model):
             assert set(versions) <= found.proven, "nothing unproven is ever loaded under the real name"
         found.load(model, json.loads(json.dumps(config)))
         self.cluster.after_write(f"load {model}")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clipmodel_contract.names import default_model_name
 from support.cluster import KubectlError, Namespace, Object, condition, until
 
 CONFIG_ID = "clipmodel.dev/config-id"
@@ -92,7 +93,7 @@ def assert_settled(namespace: Namespace, name: str, versions: Sequence[int], **b
     clip = namespace.clip(name)
     assert clip["status"]["servingVersions"] == list(versions), clip["status"]
     assert condition(clip, "Stalled") is None, clip["status"]
-    model = name.replace("-", "_")
+    model = default_model_name(name)
     expected = committed_id(namespace, name)
     for server in servers(namespace, name):
         assert server.config_id(model) == expected, server.pod

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any, cast
 
+from clipmodel_contract.names import is_candidate_name
 from clipmodel_operator.app.operator import Operator
 from clipmodel_operator.clients.cluster import Cluster
 from clipmodel_operator.models import names
@@ -272,7 +273,7 @@ class Simulation:
         assert self.condition("Reconciling") is None
         assert self.status["servingVersions"] == list(wanted)
         assert self.status["observedGeneration"] == self.clip["metadata"]["generation"]
-        assert all(names.CANDIDATE_SUFFIX not in model for s in self.ready_servers() for model in s.configs), (
+        assert not any(is_candidate_name(model) for s in self.ready_servers() for model in s.configs), (
             "candidates are gone"
         )
 

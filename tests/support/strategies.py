@@ -7,11 +7,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from clipmodel_contract.names import is_candidate_name
+
 #: As the rule of the CRD has it.
 names = st.from_regex(re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?", re.ASCII), fullmatch=True)
 model_names = st.from_regex(
     re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?", re.ASCII), fullmatch=True
-).filter(lambda name: not name.endswith("__candidate"))
+).filter(lambda name: not is_candidate_name(name))
 digests = st.from_regex(re.compile(r"[a-f0-9]{64}"), fullmatch=True)
 uris = st.one_of(
     st.from_regex(re.compile(r"https?://[a-z0-9.:-]{1,20}/[!-~]{1,40}"), fullmatch=True),

@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnxruntime
 
-from clipmodel_operator.models import golden
+from clipmodel_contract import golden
+from clipmodel_contract.names import default_model_name
 from support.cluster import Kubectl, Object, until
 
 IMAGE_SIZE = 224
@@ -275,7 +276,7 @@ def traffic(
     known = known_answers(
         {v: golden_embeddings(onnx) for v, onnx in answers.items()},
         host=name,
-        model=name.replace("-", "_"),
+        model=default_model_name(name),
         rate_per_s=rate_per_s,
         duration_s=duration_s,
         keeps_connections=keeps_connections,

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from clipmodel_contract.report import Failure, VersionRecord
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.api.v1alpha1.spec import SpaceLock, VersionPolicy
 from clipmodel_operator.models import reasons
-from clipmodel_operator.models.failure import Failure
-from clipmodel_operator.models.records import VersionRecord
 from clipmodel_operator.models.spaces import EmbeddingSpace, find_space, similarity
 
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from clipmodel_contract.report import Failure
 from clipmodel_operator.api.v1alpha1.status import ClipModelStatus, Condition, VersionState, VersionStatus
 from clipmodel_operator.assessment.pods import find_trouble, is_ready
 from clipmodel_operator.assessment.status_input import ModelView, Subject
 from clipmodel_operator.models import names, reasons
-from clipmodel_operator.models.failure import Failure
 from clipmodel_operator.models.observed import PodView
 from clipmodel_operator.models.version import Version
 

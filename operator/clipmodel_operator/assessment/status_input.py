@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from clipmodel_contract.report import Failure
 from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.api.v1alpha1.status import ClipModelStatus, Endpoints
-from clipmodel_operator.models.failure import Failure
 from clipmodel_operator.models.observed import PodView
 from clipmodel_operator.models.version import Version
 

@@ -7,18 +7,17 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from clipmodel_contract.reasons import AT_SOURCE
+from clipmodel_contract.report import Failure, VersionRecord, parse_report
 from clipmodel_operator.api.v1alpha1.spec import ModelVersion
 from clipmodel_operator.assessment.pods import find_trouble
 from clipmodel_operator.models import reasons
-from clipmodel_operator.models.failure import Failure
-from clipmodel_operator.models.records import VersionRecord, parse_report
 from clipmodel_operator.models.version import SyncPhase, Version
 
 #: When all of a Job's own tries are used up, the next Job comes after this long.
 RETRY_EXHAUSTED_AFTER = timedelta(minutes=5)
 #: A person must act, but may do so at the source, which tells us nothing: a look now and then, so that no spec must change for it.
 LOOK_AGAIN_AT_SOURCE_AFTER = timedelta(minutes=10)
-_AT_THE_SOURCE = frozenset({"SourceNotFound", "SourceForbidden", "SourceRejected"})
 
 
 def _reports(pods: Sequence[Mapping[str, Any]]) -> list[VersionRecord | Failure]:
@@ -80,7 +79,7 @@ def _left_s(failed: Mapping[str, Any], delay: timedelta, now: datetime) -> float
 def _assess_final(number: int, *, job: Mapping[str, Any], failure: Failure, now: datetime) -> Version:
     """The same bytes are not tried again until the spec changes; a source that had none is."""
     failed = _condition(job, "Failed")
-    if failure.reason not in _AT_THE_SOURCE or failed is None:
+    if failed is None or failure.reason not in AT_SOURCE:
         return Version(number, SyncPhase.FAILED, failure=failure)
     left = _left_s(failed, LOOK_AGAIN_AT_SOURCE_AFTER, now)
     if left <= 0:

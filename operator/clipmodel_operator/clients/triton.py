@@ -9,8 +9,10 @@ from typing import Any
 
 import aiohttp
 
-from clipmodel_operator.api.v1alpha1.clipmodel import Tensors
-from clipmodel_operator.models import golden
+from clipmodel_contract import golden
+from clipmodel_contract.control import CONTROL_HEADER
+from clipmodel_contract.ports import HTTP_PORT
+from clipmodel_contract.tensors import Tensors
 from clipmodel_operator.models.errors import RejectedError, RetryError
 from clipmodel_operator.models.server import Server
 
@@ -18,9 +20,6 @@ from clipmodel_operator.models.server import Server
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 # Loading reads the whole version from the volume: 352 MB over a slow network file system take minutes.
 _LOAD_TIMEOUT = aiohttp.ClientTimeout(total=900, connect=5)
-_PORT = 8000
-#: The header that opens restricted endpoints; rendering/deployment.py gives it to Triton.
-CONTROL_HEADER = "clipmodel-control-key"
 
 
 @dataclass(slots=True)
@@ -41,7 +40,7 @@ class TritonClient:
     ) -> tuple[bytes, Mapping[str, str]]:
         """Send one request. Raises RejectedError where Triton says no (400), RetryError for anything else that is no answer."""
         host = f"[{server.address}]" if ":" in server.address else server.address
-        url = f"http://{host}:{_PORT}{path}"
+        url = f"http://{host}:{HTTP_PORT}{path}"
         sent = {CONTROL_HEADER: server.control_key, **(headers or {})}
         try:
             async with self.session.request(method, url, data=body, headers=sent, timeout=timeout) as answer:

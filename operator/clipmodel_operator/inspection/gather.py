@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from clipmodel_contract.ports import HTTP_PORT
 from clipmodel_operator.assessment.pods import is_running
 from clipmodel_operator.clients.reader import ForbiddenError
 from clipmodel_operator.inspection.overview import Found
@@ -21,7 +22,6 @@ from clipmodel_operator.models.resources import CLIP_MODELS, EVENTS, PODS, Resou
 
 T = TypeVar("T")
 Object = dict[str, Any]
-_TRITON_HTTP_PORT = 8000
 # All at once would be a burst on the API server where somebody has hundreds of pods.
 _REQUESTS_AT_ONCE = 8
 #: Events of these kinds tell why something does not start.
@@ -128,7 +128,7 @@ class Gatherer:
             try:
                 return await self._unless_refused(
                     "what each pod has loaded",
-                    lambda: self.reads.ask_pod(namespace, pod, _TRITON_HTTP_PORT, question),
+                    lambda: self.reads.ask_pod(namespace, pod, HTTP_PORT, question),
                     "",
                 )
             except ClipModelError:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from clipmodel_contract.names import default_model_name
 from clipmodel_operator.assessment.pods import find_trouble, is_ending, is_ready
 from clipmodel_operator.inspection.codes import StatusCode
 from clipmodel_operator.inspection.progress import Progress, parse_progress
@@ -356,7 +357,7 @@ def assess_overview(found: Found, *, now: datetime) -> Overview:
         message=message,
         stalled=any(c.type == reasons.STALLED and c.status == "True" and c.is_current for c in conditions),
         profile=status.get("profile") or spec.get("profile"),
-        model_name=status.get("modelName") or spec.get("modelName") or metadata["name"].replace("-", "_"),
+        model_name=status.get("modelName") or spec.get("modelName") or default_model_name(metadata["name"]),
         policy=describe_policy(spec),
         serving_versions=tuple(status.get("servingVersions") or ()),
         replicas=(spec.get("serving") or {}).get("replicas", 1),

@@ -30,8 +30,6 @@ COMPONENT_STORAGE = "storage"
 #: The container of a server pod that is Triton; a mesh may add others.
 SERVER_CONTAINER = "triton"
 
-CANDIDATE_SUFFIX = "__candidate"
-
 
 class Key(NamedTuple):
     """Which ClipModel: what the work queue holds and the cache is indexed by."""

@@ -30,7 +30,7 @@ PODS_NOT_READY = "PodsNotReady"
 ROLLING_OUT = "RollingOut"
 SCALED_TO_ZERO = "ScaledToZero"
 
-# A person must act (Stalled True), besides the sync Job's own reasons, which are passed on as they are.
+# A person must act (Stalled True), besides the sync Job's own reasons (clipmodel_contract.reasons), which are passed on as they are.
 INVALID_SPEC = "InvalidSpec"
 OBJECT_REJECTED = "ObjectRejected"
 GOLDEN_CHECK_FAILED = "GoldenCheckFailed"
@@ -42,25 +42,3 @@ SYNC_FAILED = "SyncFailed"
 # The world, or we, failed.
 API_UNAVAILABLE = "ApiUnavailable"
 INTERNAL_ERROR = "InternalError"
-
-# What the sync Job reports (docs/spec/sync.md).
-SYNC_STALLED_REASONS = (
-    "SourceNotFound",
-    "SourceForbidden",
-    "SourceRejected",
-    "DigestMismatch",
-    "NotOnnx",
-    "SignatureMismatch",
-    "ProofFailed",
-    "VersionImmutable",
-    "InvalidArguments",
-)
-SYNC_RETRY_REASONS = (
-    "SourceUnavailable",
-    "DownloadTruncated",
-    "VolumeFull",
-    "VolumeBusy",
-    "VolumeFailed",
-    "Interrupted",
-    "InternalError",
-)

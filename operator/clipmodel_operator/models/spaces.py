@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clipmodel_operator.models import golden
-from clipmodel_operator.models.records import VersionRecord
+from clipmodel_contract import golden
+from clipmodel_contract.report import VersionRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from clipmodel_operator.models.failure import Failure
-from clipmodel_operator.models.records import VersionRecord
+from clipmodel_contract.report import Failure, VersionRecord
 
 
 class SyncPhase(StrEnum):

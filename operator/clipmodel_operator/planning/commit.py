@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clipmodel_contract.report import Failure
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.assessment.pods import find_trouble, is_ending, is_ready
-from clipmodel_operator.models.failure import Failure
 from clipmodel_operator.models.observed import PodView
 from clipmodel_operator.planning.versions import VersionsPlan
 from clipmodel_operator.rendering.config_map import Committed

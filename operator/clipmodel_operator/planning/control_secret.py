@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from clipmodel_contract.control import CONTROL_KEY_VARIABLE
 from clipmodel_operator.models.observed import Observed
-from clipmodel_operator.rendering.control_key import CONTROL_KEY_VARIABLE
 
 Manifest = dict[str, Any]
 

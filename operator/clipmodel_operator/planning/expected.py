@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from clipmodel_contract.report import VersionRecord
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.api.v1alpha1.spec import ModelVersion
 from clipmodel_operator.assessment.rollout import plan_target
 from clipmodel_operator.models.observed import Observed
-from clipmodel_operator.models.records import VersionRecord
 from clipmodel_operator.models.update_strategy import UpdateStrategy
 from clipmodel_operator.models.version import SyncPhase
 from clipmodel_operator.planning.jobs import job_name, jobs_to_keep

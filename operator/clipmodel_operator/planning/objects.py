@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from clipmodel_contract.report import Failure
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
-from clipmodel_operator.models.failure import Failure
 from clipmodel_operator.models.observed import Observed, PodView
 from clipmodel_operator.models.update_strategy import UpdateStrategy
 from clipmodel_operator.planning.commit import plan_commit

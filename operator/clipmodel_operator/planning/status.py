@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from clipmodel_contract.report import Failure
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.api.v1alpha1.status import ClipModelStatus
 from clipmodel_operator.assessment.status import assess_status
 from clipmodel_operator.assessment.status_input import ModelView, Subject
 from clipmodel_operator.assessment.template import is_rolling
 from clipmodel_operator.assessment.unschedulable import replica_failure
-from clipmodel_operator.models.failure import Failure
 from clipmodel_operator.models.observed import PodView
 from clipmodel_operator.models.version import SyncPhase, Version
 from clipmodel_operator.planning.commit import runs

@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from clipmodel_contract.report import Failure, VersionRecord
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.assessment.rollout import Target, check_space, choose, plan_target, space_ids
 from clipmodel_operator.assessment.sync import assess_sync
-from clipmodel_operator.models.failure import Failure
 from clipmodel_operator.models.observed import Observed, PodView
-from clipmodel_operator.models.records import VersionRecord
 from clipmodel_operator.models.spaces import EmbeddingSpace, find_space, with_spaces
 from clipmodel_operator.models.version import SyncPhase, Version
 from clipmodel_operator.planning.jobs import Manifest, job_name, plan_jobs

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, Tensors
+from clipmodel_contract import golden
+from clipmodel_contract.names import candidate_name
+from clipmodel_contract.report import VersionRecord
+from clipmodel_contract.tensors import Tensors
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.assessment.pods import incarnation, is_running, started_profile
-from clipmodel_operator.models import golden, names
 from clipmodel_operator.models.errors import RejectedError, RetryError
 from clipmodel_operator.models.observed import Loaded, PodView
-from clipmodel_operator.models.records import VersionRecord
 from clipmodel_operator.models.server import Server
 from clipmodel_operator.rendering.config_pbtxt import CONFIG_ID_PARAMETER
 
@@ -90,7 +92,7 @@ class Fleet:
         return tuple(views)
 
     async def _ask(self, model: ClipModel, server: Server, records: Sequence[VersionRecord]) -> Loaded | None:
-        candidate = f"{model.model_name}{names.CANDIDATE_SUFFIX}"
+        candidate = candidate_name(model.model_name)
         try:
             if await self._triton.loaded_versions(server, candidate):
                 # An operator that died while it proved a version left it there, and its memory with it.

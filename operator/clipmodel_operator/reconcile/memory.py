@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from clipmodel_operator.models.failure import Failure
+from clipmodel_contract.report import Failure
 from clipmodel_operator.models.names import Key
 
 

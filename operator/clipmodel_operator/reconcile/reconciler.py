@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from clipmodel_contract.report import Failure
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_status
 from clipmodel_operator.api.v1alpha1.status import ClipModelStatus
 from clipmodel_operator.assessment.events import plan_rolling_event
@@ -19,7 +20,6 @@ from clipmodel_operator.assessment.status import blocked_by
 from clipmodel_operator.models import reasons
 from clipmodel_operator.models.errors import GoneError, RejectedError, RetryError, StalledError
 from clipmodel_operator.models.event import Event
-from clipmodel_operator.models.failure import Failure
 from clipmodel_operator.models.names import Key
 from clipmodel_operator.models.observed import Observed, PodView
 from clipmodel_operator.models.resources import CLAIMS, CLIP_MODELS

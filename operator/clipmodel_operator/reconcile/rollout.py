@@ -13,13 +13,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clipmodel_contract.names import candidate_name
+from clipmodel_contract.report import Failure, VersionRecord
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.api.v1alpha1.spec import Profile
-from clipmodel_operator.models import names, reasons
+from clipmodel_operator.models import reasons
 from clipmodel_operator.models.errors import RejectedError, RetryError
-from clipmodel_operator.models.failure import Failure
 from clipmodel_operator.models.observed import PodView
-from clipmodel_operator.models.records import VersionRecord
 from clipmodel_operator.models.server import Server
 from clipmodel_operator.reconcile.fleet import Fleet, Triton, compare_golden, server_of
 from clipmodel_operator.rendering.config_pbtxt import config_id, render_config
@@ -143,7 +143,7 @@ class Rollout:
 
 
 def candidate_of(model: ClipModel) -> str:
-    return f"{model.model_name}{names.CANDIDATE_SUFFIX}"
+    return candidate_name(model.model_name)
 
 
 def _failed(version: int | None, reason: str, message: str) -> RolloutFailedError:

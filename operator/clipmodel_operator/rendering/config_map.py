@@ -7,17 +7,16 @@ pods' config as long as one of them may restart.
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from clipmodel_contract.report import VersionRecord, parse_report
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.api.v1alpha1.spec import SERVED_PROFILES
-from clipmodel_operator.models import golden, names
-from clipmodel_operator.models.records import VersionRecord, parse_report
+from clipmodel_operator.models import names
 from clipmodel_operator.models.spaces import EmbeddingSpace, read_spaces
 from clipmodel_operator.rendering.canonical import content_hash
 from clipmodel_operator.rendering.config_pbtxt import render_config_pbtxt
@@ -34,9 +33,11 @@ def config_key(profile: str) -> str:
 
 @functools.cache
 def render_probe() -> str:
-    """Put the startup probe together: the golden check as the operator itself runs it, and a main program."""
-    program = resources.files("clipmodel_operator.rendering").joinpath("templates/probe_main.py.txt").read_text("utf-8")
-    return inspect.getsource(golden) + program
+    """Give the startup probe: the golden check as the operator itself runs it, and a main program.
+
+    A committed file (`make probe`), so that neither another release of Python nor a comment changes what every ConfigMap holds.
+    """
+    return resources.files("clipmodel_operator.rendering").joinpath("probe/startup_probe.py.txt").read_text("utf-8")
 
 
 @dataclass(frozen=True, slots=True)

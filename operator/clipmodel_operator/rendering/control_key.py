@@ -12,8 +12,6 @@ from typing import Any
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.models import names
 
-#: The environment variable of Triton's container that holds the key.
-CONTROL_KEY_VARIABLE = "CLIPMODEL_CONTROL_KEY"
 SECRET_KEY = "key"  # noqa: S105 - the name of the entry
 
 

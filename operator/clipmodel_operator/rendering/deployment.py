@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from clipmodel_contract.control import CONTROL_HEADER, CONTROL_KEY_VARIABLE
+from clipmodel_contract.ports import GRPC_PORT, HTTP_PORT, METRICS_PORT
+from clipmodel_contract.volume_layout import CONFIGS, REPOSITORY, REPOSITORY_MOUNT
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.api.v1alpha1.serving import PRE_STOP_S, STARTUP_PERIOD_S
 from clipmodel_operator.api.v1alpha1.spec import Profile
@@ -13,7 +16,7 @@ from clipmodel_operator.models.update_strategy import UpdateStrategy
 from clipmodel_operator.rendering.canonical import content_hash, without_none
 from clipmodel_operator.rendering.claim import claim_name
 from clipmodel_operator.rendering.config_map import PROBE_KEY, VERSIONS_KEY, config_key
-from clipmodel_operator.rendering.control_key import CONTROL_KEY_VARIABLE, SECRET_KEY
+from clipmodel_operator.rendering.control_key import SECRET_KEY
 from clipmodel_operator.rendering.pods import (
     CONTAINER_SECURITY,
     NO_TELEMETRY,
@@ -24,16 +27,14 @@ from clipmodel_operator.rendering.pods import (
 )
 from clipmodel_operator.rendering.settings import RenderSettings
 
-HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
 # Endpoint groups that change or read out the server. What clients need stays open: health, metadata, inference, statistics.
 _RESTRICTED = "model-repository,model-config,shared-memory,trace,logging"
-_CONTROL_HEADER = "clipmodel-control-key"  # clients/triton.py sends it
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 def _args(model: ClipModel) -> list[str]:
     return [
-        "--model-repository=/models",
+        f"--model-repository={REPOSITORY_MOUNT}",
         "--model-control-mode=explicit",
         f"--load-model={model.model_name}",
         f"--model-config-name={model.spec.profile.value}",
@@ -42,8 +43,8 @@ def _args(model: ClipModel) -> list[str]:
         f"--http-port={HTTP_PORT}",
         f"--grpc-port={GRPC_PORT}",
         f"--metrics-port={METRICS_PORT}",
-        f"--http-restricted-api={_RESTRICTED}:{_CONTROL_HEADER}=$({CONTROL_KEY_VARIABLE})",
-        f"--grpc-restricted-protocol={_RESTRICTED}:{_CONTROL_HEADER}=$({CONTROL_KEY_VARIABLE})",
+        f"--http-restricted-api={_RESTRICTED}:{CONTROL_HEADER}=$({CONTROL_KEY_VARIABLE})",
+        f"--grpc-restricted-protocol={_RESTRICTED}:{CONTROL_HEADER}=$({CONTROL_KEY_VARIABLE})",
     ]
 
 
@@ -145,8 +146,8 @@ def _container(model: ClipModel, settings: RenderSettings, *, control_secret: st
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [
-            {"name": "models", "mountPath": "/models", "subPath": "repository", "readOnly": True},
-            {"name": "config", "mountPath": f"/models/{model.model_name}/configs", "readOnly": True},
+            {"name": "models", "mountPath": REPOSITORY_MOUNT, "subPath": REPOSITORY, "readOnly": True},
+            {"name": "config", "mountPath": f"{REPOSITORY_MOUNT}/{model.model_name}/{CONFIGS}", "readOnly": True},
             {"name": "proof", "mountPath": "/etc/clipmodel", "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - in the container

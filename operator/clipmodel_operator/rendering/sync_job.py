@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from clipmodel_contract import exit_codes
+from clipmodel_contract.source_uri import ClaimUri, SourceUriError, parse_source_uri
+from clipmodel_contract.volume_layout import SOURCE_MOUNT, VOLUME_MOUNT
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.api.v1alpha1.spec import ModelVersion, Profile
 from clipmodel_operator.models import names
@@ -20,8 +23,6 @@ from clipmodel_operator.rendering.pods import (
 from clipmodel_operator.rendering.settings import RenderSettings
 
 CONTAINER = "sync"
-# Trying again cannot help on these (docs/spec/sync.md, exit codes).
-_FINAL_EXIT_CODES = [2, 10]
 # Kubernetes waits 10, 20, 40 s between pods; after that the operator's own slow retry takes over.
 _BACKOFF_LIMIT = 3
 # Six hours: 352 MB even at 20 kB/s. Without a limit a Job on a node that is gone would hang for ever.
@@ -89,8 +90,8 @@ def _arguments(model: ClipModel, version: ModelVersion) -> list[str]:
     """Give the arguments of the contract (docs/spec/sync.md); the Job's name carries their hash."""
     tensors = model.tensors
     return [
-        "--volume=/volume",
-        "--source-root=/source",
+        f"--volume={VOLUME_MOUNT}",
+        f"--source-root={SOURCE_MOUNT}",
         "--report=/dev/termination-log",
         f"--model={model.model_name}",
         f"--version={version.version}",
@@ -110,16 +111,25 @@ def _volumes(model: ClipModel, version: ModelVersion) -> tuple[list[dict[str, An
         {"name": "volume", "persistentVolumeClaim": {"claimName": claim_name(model)}},
         {"name": "tmp", "emptyDir": {}},
     ]
-    mounts: list[dict[str, Any]] = [{"name": "volume", "mountPath": "/volume"}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - in the container
-    claim, _, path = version.source.uri.removeprefix("pvc://").partition("/")
-    if version.source.uri.startswith("pvc://") and path:
+    mounts: list[dict[str, Any]] = [{"name": "volume", "mountPath": VOLUME_MOUNT}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - in the container
+    claim = _source_claim(version.source.uri)
+    if claim is not None:
         volumes.append({"name": "source", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
-        mounts.append({"name": "source", "mountPath": f"/source/{claim}", "readOnly": True})
+        mounts.append({"name": "source", "mountPath": f"{SOURCE_MOUNT}/{claim}", "readOnly": True})
     return volumes, mounts
 
 
+def _source_claim(uri: str) -> str | None:
+    """Name the claim that a source is on. A URI that names no source mounts nothing: the Job says what is wrong with it."""
+    try:
+        source = parse_source_uri(uri)
+    except SourceUriError:
+        return None
+    return source.claim if isinstance(source, ClaimUri) else None
+
+
 def _failure_policy() -> dict[str, Any]:
-    final = {"containerName": CONTAINER, "operator": "In", "values": _FINAL_EXIT_CODES}
+    final = {"containerName": CONTAINER, "operator": "In", "values": [int(code) for code in exit_codes.FINAL]}
     return {
         "rules": [
             {"action": "FailJob", "onExitCodes": final},

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipmodel_contract.reasons import SyncReason
+from clipmodel_contract.report import Failure
 from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.api.v1alpha1.status import ClipModelStatus, Endpoints
 from clipmodel_operator.assessment.pods import is_ready
 from clipmodel_operator.assessment.status import assess_status, blocked_by
 from clipmodel_operator.assessment.status_input import ModelView, Subject
 from clipmodel_operator.models import reasons
-from clipmodel_operator.models.failure import Failure
 from clipmodel_operator.models.observed import Loaded, PodView
 from clipmodel_operator.models.version import SyncPhase, Version
 from support.builders import NAME, NOW, SHA_1, SHA_2, build_record, build_server_pod
@@ -214,7 +215,7 @@ def test_every_reason_is_said_in_some_case() -> None:
 
 
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=400).map(lambda text: f"x{text}")
-sync_reasons = st.sampled_from([*reasons.SYNC_STALLED_REASONS, *reasons.SYNC_RETRY_REASONS])
+sync_reasons = st.sampled_from([reason.value for reason in SyncReason])
 
 
 @st.composite

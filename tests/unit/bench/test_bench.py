@@ -16,10 +16,10 @@ sys.path.append(str(ROOT))  # the benchmarks are run from the checkout, and are 
 from bench import apply, asker, fake_triton, figures, ground, live, replay, scale, stand_in, timeline  # noqa: E402
 from bench.audit import count_writes  # noqa: E402
 
+from clipmodel_contract import golden  # noqa: E402
+from clipmodel_contract.report import VersionRecord, parse_report  # noqa: E402
 from clipmodel_operator.api.v1alpha1.clipmodel import parse_clip_model  # noqa: E402
 from clipmodel_operator.assessment.pods import is_ready, is_running  # noqa: E402
-from clipmodel_operator.models import golden  # noqa: E402
-from clipmodel_operator.models.records import VersionRecord, parse_report  # noqa: E402
 from clipmodel_operator.reconcile.fleet import read_config  # noqa: E402
 from clipmodel_operator.rendering.config_map import Committed, render_config_map  # noqa: E402
 from clipmodel_operator.rendering.config_pbtxt import config_id, render_config  # noqa: E402
@@ -35,7 +35,7 @@ def clip(name: str = "clip-7", **status: Any) -> dict[str, Any]:
 
 
 def record() -> VersionRecord:
-    found = parse_report(stand_in.render_report(version=1, sha256=SHA, vectors=fake_triton.make_vectors()))
+    found = parse_report(stand_in.render_success(version=1, sha256=SHA, vectors=fake_triton.make_vectors()))
     assert isinstance(found, VersionRecord)
     return found
 

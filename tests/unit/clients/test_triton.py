@@ -9,13 +9,15 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from clipmodel_operator.api.v1alpha1.clipmodel import Tensors
+from clipmodel_contract import golden
+from clipmodel_contract.control import CONTROL_HEADER, CONTROL_KEY_VARIABLE
+from clipmodel_contract.tensors import Tensors
 from clipmodel_operator.clients import triton as module
-from clipmodel_operator.clients.triton import CONTROL_HEADER, TritonClient
-from clipmodel_operator.models import golden
+from clipmodel_operator.clients.triton import TritonClient
 from clipmodel_operator.models.errors import ClipModelError, RejectedError, RetryError
 from clipmodel_operator.models.server import Server
 from clipmodel_operator.rendering import deployment
+from support.builders import build_model
 from support.http_server import Answer, FakeServer, cut, hang_up, raw, reply
 
 SERVER = Server("127.0.0.1", "the-key")
@@ -31,7 +33,7 @@ def tensor(vector: tuple[float, ...] = VECTOR) -> Answer:
 
 @pytest.fixture
 async def triton(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TritonClient]:
-    monkeypatch.setattr(module, "_PORT", server.port)
+    monkeypatch.setattr(module, "HTTP_PORT", server.port)
     async with aiohttp.ClientSession() as session:
         yield TritonClient(session)
 
@@ -78,7 +80,12 @@ async def test_a_load_always_carries_its_config_and_the_key(server: FakeServer, 
     assert (seen.method, seen.path) == ("POST", "/v2/repository/models/clip/load")
     assert json.loads(json.loads(seen.body)["parameters"]["config"]) == {"name": "clip"}
     assert seen.headers[CONTROL_HEADER] == "the-key"
-    assert CONTROL_HEADER == deployment._CONTROL_HEADER, "what Triton is told to ask for"
+    arguments = deployment._args(build_model())
+    told = [a for a in arguments if "-restricted-" in a]
+    assert len(told) == 2, "of HTTP and of gRPC"
+    assert all(a.endswith(f":{CONTROL_HEADER}=$({CONTROL_KEY_VARIABLE})") for a in told), (
+        "what Triton is told to ask for"
+    )
 
 
 async def test_a_load_that_fails_says_why(server: FakeServer, triton: TritonClient) -> None:

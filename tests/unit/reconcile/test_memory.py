@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clipmodel_operator.models.failure import Failure
+from clipmodel_contract.report import Failure
 from clipmodel_operator.models.names import Key
 from clipmodel_operator.models.resources import CLIP_MODELS
 from clipmodel_operator.reconcile.memory import Memory

@@ -19,10 +19,14 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
+from clipmodel_contract import golden
 from clipmodel_operator.api.v1alpha1.serving import STARTUP_RUN_S
-from clipmodel_operator.models import golden
 from clipmodel_operator.rendering.config_map import Committed, render_config_map, render_probe
 from support.builders import VECTORS_1, build_model, build_record
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+
+from hack import build_probe
 
 Answer = Callable[[BaseHTTPRequestHandler, int], None]
 
@@ -230,6 +234,81 @@ def test_it_fails_where_nothing_is_to_be_proven(run: Run, triton: Triton) -> Non
 
 def test_it_fails_without_its_file(run: Run) -> None:
     assert run(versions="no JSON").returncode == 1
+
+
+GOLDEN, MAIN = build_probe.GOLDEN.read_text("utf-8"), build_probe.MAIN.read_text("utf-8")
+
+
+def edit(source: str, *changes: tuple[str, str]) -> str:
+    for before, after in changes:
+        assert source.count(before) == 1, before
+        source = source.replace(before, after)
+    return source
+
+
+def test_it_is_the_golden_checks_code_and_the_main_program() -> None:
+    assert build_probe.find_difference(render_probe(), golden=GOLDEN, main=MAIN) is None
+    # What is committed is rendered; another release of Python or ruff may write the same code otherwise, and need not.
+    built = build_probe.build_probe(GOLDEN, MAIN)
+    assert build_probe.find_difference(built, golden=GOLDEN, main=MAIN) is None
+
+
+def test_a_comment_of_the_golden_check_does_not_reach_it() -> None:
+    said = edit(
+        GOLDEN,
+        ("    norm, expected =", "    # Measured again on another day.\n    norm, expected ="),
+        ('"""Give the cosine of two vectors of one length, neither of them zero."""', '"""Give the cosine."""'),
+        ('"""A text that is no golden vector."""', '"""Not a golden vector."""\n\n    # Whatever it is.'),
+        ('"""Golden images and the golden check:', '"""The golden check:'),
+    )
+    assert build_probe.find_difference(render_probe(), golden=said, main=MAIN) is None, "nothing is written anew"
+    assert build_probe.build_probe(said, MAIN) == build_probe.build_probe(GOLDEN, MAIN)
+    assert "Measured" not in build_probe.build_probe(said, MAIN)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("MIN_COSINE = 0.9999", "MIN_COSINE = 0.999"),
+        ("if norm == 0 or expected == 0:", "if norm == 0:"),
+        ('return "only zeros"', 'return "zeros"'),
+        ("import struct\n", "import struct\nimport random\n"),
+    ],
+)
+def test_the_golden_checks_code_makes_it_stale(change: tuple[str, str]) -> None:
+    other = edit(GOLDEN, change)
+    assert "not that of operator/clipmodel_contract/golden.py" in str(
+        build_probe.find_difference(render_probe(), golden=other, main=MAIN)
+    )
+    built = build_probe.build_probe(other, MAIN)
+    assert build_probe.find_difference(built, golden=other, main=MAIN) is None
+
+
+def test_any_edit_of_the_main_program_makes_it_stale() -> None:
+    other = edit(MAIN, ("Exit status 0: all are right.", "Exit status 0: all is well."))
+    assert "rendering/probe/main.py.txt" in str(build_probe.find_difference(render_probe(), golden=GOLDEN, main=other))
+
+
+def test_the_command_writes_what_is_stale_and_leaves_what_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("GOLDEN", "MAIN", "PROBE"):
+        path = tmp_path / f"{name.lower()}.py"
+        path.write_bytes(getattr(build_probe, name).read_bytes())
+        monkeypatch.setattr(build_probe, name, path)
+    monkeypatch.setattr(build_probe, "ROOT", tmp_path)
+    by_hand = edit(
+        render_probe(), ("    return (header + image, len(header))", "    return header + image, len(header)")
+    )
+    build_probe.PROBE.write_text(by_hand, "utf-8")
+    assert build_probe.main([]) == 0
+    assert build_probe.PROBE.read_text("utf-8") == by_hand, "the same code, in other words"
+    build_probe.GOLDEN.write_text(edit(GOLDEN, ("MIN_COSINE = 0.9999", "MIN_COSINE = 0.999")), "utf-8")
+    assert build_probe.main(["--check"]) == 1
+    assert "make probe" in capsys.readouterr().err
+    assert build_probe.main([]) == 0
+    assert "MIN_COSINE = 0.999\n" in build_probe.PROBE.read_text("utf-8")
+    assert build_probe.main(["--check"]) == 0
 
 
 def test_it_needs_the_standard_library_only() -> None:

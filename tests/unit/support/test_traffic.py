@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from typing_extensions import override
 
-from clipmodel_operator.models import golden
+from clipmodel_contract import golden
 from support.traffic import IMAGE_SIZE, Counts, known_answers, render_program
 
 VECTORS = [np.arange(4, dtype=np.float32) + k for k in range(golden.IMAGE_COUNT)]

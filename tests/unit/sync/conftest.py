@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from clipmodel_sync.errors import Reason, SyncError
+from clipmodel_contract.reasons import SyncReason
+from clipmodel_contract.tensors import Tensors
+from clipmodel_contract.volume_layout import VersionLayout
+from clipmodel_sync.errors import SyncError
 from clipmodel_sync.fetch import FetchOptions
-from clipmodel_sync.request import Contract, Request
+from clipmodel_sync.request import Request
 from clipmodel_sync.sync import sync
-from clipmodel_sync.volume import Layout
 from support.tiny_onnx import build_tiny_onnx
 
 SIZE, DIMENSION = 16, 8
@@ -128,8 +130,8 @@ class Place:
         return self.root / "volume"
 
     @property
-    def layout(self) -> Layout:
-        return Layout(root=self.volume, model="tiny", version=1)
+    def layout(self) -> VersionLayout:
+        return VersionLayout(root=self.volume, model="tiny", version=1)
 
     @property
     def claim(self) -> Path:
@@ -154,7 +156,7 @@ class Place:
             version=1,
             uri=uri,
             sha256=hashlib.sha256(content).hexdigest(),
-            contract=Contract(input_name="image", image_size=SIZE, output_name="embedding", dimension=DIMENSION),
+            tensors=Tensors(input_name="image", image_size=SIZE, output_name="embedding", dimension=DIMENSION),
         )
         return replace(request, **changes)
 
@@ -163,7 +165,7 @@ class Place:
         report: dict[str, Any] = json.loads(sync(request, fetch_options=self.options, lock_patience_seconds=1))
         return report
 
-    def fail(self, uri: str, content: bytes, **changes: Any) -> tuple[Reason, str]:
+    def fail(self, uri: str, content: bytes, **changes: Any) -> tuple[SyncReason, str]:
         with pytest.raises(SyncError) as caught:
             self.sync(uri, content, **changes)
         assert not self.layout.staging.exists(), "staging is left behind"
@@ -198,8 +200,3 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.fixture(scope="session")
-def contract_page() -> str:
-    return (Path(__file__).parents[3] / "docs" / "spec" / "sync.md").read_text(encoding="utf-8")

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from clipmodel_sync.errors import Reason, SyncError
-from clipmodel_sync.sources import ClaimSource, HttpSource, parse_source
+from clipmodel_contract.reasons import SyncReason
+from clipmodel_contract.source_uri import HttpUri
+from clipmodel_sync.errors import SyncError
+from clipmodel_sync.sources import ClaimSource, parse_source
 
 from .conftest import Place
 
 
 def test_a_file_in_a_folder_of_the_claim(place: Place, model: bytes) -> None:
-    uri = place.put(model, "models/a b%20.onnx")
+    uri = place.put(model, "models/a%20b?c#d.onnx")
     assert place.sync(uri, model)["bytes"] == len(model)
     assert place.layout.version_file.read_bytes() == model
 
@@ -23,11 +25,11 @@ def test_what_is_no_file(place: Place, model: bytes, name: str) -> None:
     (place.claim / "folder").mkdir()
     (place.claim / "loop").symlink_to("loop")
     os.mkfifo(place.claim / "pipe")
-    assert place.fail(f"pvc://claim/{name}", model)[0] is Reason.SOURCE_NOT_FOUND
+    assert place.fail(f"pvc://claim/{name}", model)[0] is SyncReason.SOURCE_NOT_FOUND
 
 
 def test_a_claim_that_is_not_mounted(place: Place, model: bytes) -> None:
-    assert place.fail("pvc://other/model.onnx", model)[0] is Reason.SOURCE_NOT_FOUND
+    assert place.fail("pvc://other/model.onnx", model)[0] is SyncReason.SOURCE_NOT_FOUND
 
 
 def test_links_stay_inside_their_claim(place: Place, model: bytes) -> None:
@@ -35,7 +37,7 @@ def test_links_stay_inside_their_claim(place: Place, model: bytes) -> None:
     (place.root / "secret").write_bytes(model)
     (place.claim / "out").symlink_to(place.root / "secret")
     (place.claim / "in").symlink_to("model.onnx")
-    assert place.fail("pvc://claim/out", model)[0] is Reason.SOURCE_REJECTED
+    assert place.fail("pvc://claim/out", model)[0] is SyncReason.SOURCE_REJECTED
     assert place.sync("pvc://claim/in", model)["result"] == "Synced"
 
 
@@ -50,7 +52,7 @@ def test_a_file_that_may_not_be_read(place: Place, model: bytes, monkeypatch: py
         return real(path, *arguments, **named)
 
     monkeypatch.setattr(os, "open", refuse)
-    assert place.fail(uri, model)[0] is Reason.SOURCE_FORBIDDEN
+    assert place.fail(uri, model)[0] is SyncReason.SOURCE_FORBIDDEN
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,8 @@ def test_a_file_that_may_not_be_read(place: Place, model: bytes, monkeypatch: py
         "pvc://claim/",
         "pvc:///model.onnx",
         "pvc://../model.onnx",
+        "pvc://claim/a b.onnx",
+        "pvc://claim/.",
         "pvc://claim/../other/model.onnx",
         "pvc://claim/a/../../other/model.onnx",
     ],
@@ -77,12 +81,12 @@ def test_a_file_that_may_not_be_read(place: Place, model: bytes, monkeypatch: py
 def test_a_uri_that_cannot_be_understood(uri: str) -> None:
     with pytest.raises(SyncError) as caught:
         parse_source(uri, source_root=Path("/source"))
-    assert caught.value.reason is Reason.SOURCE_REJECTED
+    assert caught.value.reason is SyncReason.SOURCE_REJECTED
     assert "secret" not in caught.value.message
 
 
 def test_what_a_message_shows_of_a_uri() -> None:
     found = parse_source("https://host:8443/a/b.onnx?sig=secret#part", source_root=Path("/source"))
-    assert found == HttpSource("https://host:8443/a/b.onnx?sig=secret#part", "https://host:8443/a/b.onnx")
+    assert found == HttpUri("https://host:8443/a/b.onnx?sig=secret#part", "https://host:8443/a/b.onnx")
     claim = parse_source("pvc://claim/a/b.onnx", source_root=Path("/source"))
     assert claim == ClaimSource(Path("/source/claim"), Path("/source/claim/a/b.onnx"), "pvc://claim/a/b.onnx")

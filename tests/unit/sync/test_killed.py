@@ -21,7 +21,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clipmodel_sync.errors import Reason, SyncError
+from clipmodel_contract.reasons import SyncReason
+from clipmodel_sync.errors import SyncError
 
 from .conftest import Place, WebServer, cut
 
@@ -129,7 +130,7 @@ def test_any_history_of_kills_and_changes_of_mind(
         assert place.sync(uris[last], models[last])["result"] == "Synced"
         check_done(place, models[last])
     else:
-        assert place.fail(uris[last], models[last])[0] is Reason.VERSION_IMMUTABLE
+        assert place.fail(uris[last], models[last])[0] is SyncReason.VERSION_IMMUTABLE
         assert place.sync(uris[not last], models[not last])["result"] == "Synced"
         check_done(place, models[not last])
 

@@ -7,16 +7,16 @@ import numpy as np
 import onnx
 import pytest
 
-from clipmodel_sync import golden
-from clipmodel_sync.errors import Reason, SyncError
+from clipmodel_contract.reasons import SyncReason
+from clipmodel_contract.tensors import Tensors
+from clipmodel_sync.errors import SyncError
 from clipmodel_sync.inspection import inspect
-from clipmodel_sync.proof import prove
-from clipmodel_sync.request import Contract
+from clipmodel_sync.proof import golden_images, prove
 from support.tiny_onnx import Dtype, Fault, TinyOptions, build_tiny_onnx
 
 from .conftest import DIMENSION, SIZE, Place
 
-CONTRACT = Contract(input_name="image", image_size=SIZE, output_name="embedding", dimension=DIMENSION)
+TENSORS = Tensors(input_name="image", image_size=SIZE, output_name="embedding", dimension=DIMENSION)
 
 
 def tiny(**options: Any) -> bytes:
@@ -35,14 +35,14 @@ def edited(**options: Any) -> onnx.ModelProto:
 )
 def test_what_is_not_onnx(place: Place, content: bytes) -> None:
     reason, message = place.fail(place.put(content), content)
-    assert reason is Reason.NOT_ONNX
+    assert reason is SyncReason.NOT_ONNX
     assert str(place.root) not in message
     assert not place.layout.version_directory.exists()
 
 
 def test_half_a_model_is_not_onnx(place: Place, model: bytes) -> None:
     half = model[: len(model) // 2]
-    assert place.fail(place.put(half), half)[0] is Reason.NOT_ONNX
+    assert place.fail(place.put(half), half)[0] is SyncReason.NOT_ONNX
 
 
 def test_a_graph_that_the_checker_rejects(place: Place) -> None:
@@ -50,7 +50,7 @@ def test_a_graph_that_the_checker_rejects(place: Place) -> None:
     model.graph.node[1].input[0] = "nowhere"
     content = model.SerializeToString()
     reason, message = place.fail(place.put(content), content)
-    assert reason is Reason.NOT_ONNX
+    assert reason is SyncReason.NOT_ONNX
     assert "nowhere" in message
 
 
@@ -62,7 +62,7 @@ def test_weights_in_another_file(place: Place) -> None:
             tensor.ClearField("raw_data")
     content = model.SerializeToString()
     reason, message = place.fail(place.put(content), content)
-    assert reason is Reason.NOT_ONNX
+    assert reason is SyncReason.NOT_ONNX
     assert "single file" in message
 
 
@@ -82,7 +82,7 @@ def test_weights_in_another_file(place: Place) -> None:
 def test_other_tensors(place: Place, options: dict[str, Any], words: list[str]) -> None:
     content = tiny(**options)
     reason, message = place.fail(place.put(content), content)
-    assert reason is Reason.SIGNATURE_MISMATCH
+    assert reason is SyncReason.SIGNATURE_MISMATCH
     for word in words:
         assert word in message
     assert len(message) <= 256
@@ -93,7 +93,7 @@ def test_a_second_input(place: Place) -> None:
     model.graph.input.append(onnx.helper.make_tensor_value_info("mask", onnx.TensorProto.FLOAT, ["batch"]))
     content = model.SerializeToString()
     reason, message = place.fail(place.put(content), content)
-    assert reason is Reason.SIGNATURE_MISMATCH
+    assert reason is SyncReason.SIGNATURE_MISMATCH
     assert "'image', 'mask'" in message
 
 
@@ -117,7 +117,7 @@ def test_an_open_dimension_that_turns_out_wrong(place: Place) -> None:
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "width"
     content = model.SerializeToString()
     reason, message = place.fail(place.put(content), content)
-    assert reason is Reason.PROOF_FAILED
+    assert reason is SyncReason.PROOF_FAILED
     assert "[1, 9], expected [1, 8]" in message
 
 
@@ -135,7 +135,7 @@ FAULTS = {
 def test_a_model_that_does_not_embed(place: Place, fault: Fault) -> None:
     content = tiny(fault=fault)
     reason, message = place.fail(place.put(content), content)
-    assert reason is Reason.PROOF_FAILED
+    assert reason is SyncReason.PROOF_FAILED
     assert FAULTS[fault] in message
     assert str(place.root) not in message
     assert not place.layout.version_directory.exists()
@@ -150,7 +150,7 @@ def test_an_embedding_too_small_for_float16(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(model.SerializeToString())
     with pytest.raises(SyncError, match="too small for float16"):
-        prove(path, CONTRACT)
+        prove(path, TENSORS)
 
 
 def test_the_proof_is_onnx_runtimes_embedding(tmp_path: Path, model: bytes) -> None:
@@ -158,7 +158,7 @@ def test_the_proof_is_onnx_runtimes_embedding(tmp_path: Path, model: bytes) -> N
 
     path = tmp_path / "model.onnx"
     path.write_bytes(model)
-    inspect(path, CONTRACT)
+    inspect(path, TENSORS)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    [expected] = session.run(["embedding"], {"image": golden.golden_images(SIZE)})
-    np.testing.assert_allclose(prove(path, CONTRACT).vectors, expected, rtol=0, atol=1e-6)
+    [expected] = session.run(["embedding"], {"image": golden_images(SIZE)})
+    np.testing.assert_allclose(prove(path, TENSORS), expected, rtol=0, atol=1e-6)

@@ -19,7 +19,8 @@ import numpy.typing as npt
 import onnx
 import pytest
 
-from clipmodel_sync.errors import Reason, SyncError
+from clipmodel_contract.reasons import SyncReason
+from clipmodel_sync.errors import SyncError
 
 from .conftest import Place, WebServer, cut, status, whole
 
@@ -63,9 +64,9 @@ def test_a_version_that_is_there_is_not_fetched_again(place: Place, web: WebServ
 def test_a_version_that_is_there_is_proven_again(place: Place, model: bytes) -> None:
     uri = place.put(model)
     place.sync(uri, model)
-    wrong = replace(place.request(uri, model).contract, input_name="pixels")
+    wrong = replace(place.request(uri, model).tensors, input_name="pixels")
     before = place.files()
-    assert place.fail(uri, model, contract=wrong)[0] is Reason.SIGNATURE_MISMATCH
+    assert place.fail(uri, model, tensors=wrong)[0] is SyncReason.SIGNATURE_MISMATCH
     assert place.files() == before
 
 
@@ -95,7 +96,7 @@ def test_the_same_bytes_with_other_embeddings_are_refused(place: Place, model: b
     _record_vectors(place, lambda v: v[::-1].copy())
     before = place.files()
     reason, message = place.fail(uri, model)
-    assert reason is Reason.PROOF_FAILED
+    assert reason is SyncReason.PROOF_FAILED
     assert "other embeddings" in message
     assert place.files() == before
 
@@ -104,7 +105,7 @@ def test_another_digest_under_the_same_number(place: Place, model: bytes, other_
     place.sync(place.put(model), model)
     before = place.files()
     reason, message = place.fail(place.put(other_model, "b.onnx"), other_model)
-    assert reason is Reason.VERSION_IMMUTABLE
+    assert reason is SyncReason.VERSION_IMMUTABLE
     assert hashlib.sha256(model).hexdigest() in message
     assert hashlib.sha256(other_model).hexdigest() in message
     assert len(message) <= 256
@@ -115,7 +116,7 @@ def test_a_number_stays_taken_when_its_files_are_gone(place: Place, model: bytes
     place.sync(place.put(model), model)
     place.layout.version_file.unlink()
     place.layout.version_directory.rmdir()
-    assert place.fail(place.put(other_model), other_model)[0] is Reason.VERSION_IMMUTABLE
+    assert place.fail(place.put(other_model), other_model)[0] is SyncReason.VERSION_IMMUTABLE
 
 
 def test_versions_live_side_by_side(place: Place, model: bytes, other_model: bytes) -> None:
@@ -127,7 +128,7 @@ def test_versions_live_side_by_side(place: Place, model: bytes, other_model: byt
 
 def test_a_wrong_file_names_both_digests(place: Place, model: bytes, other_model: bytes) -> None:
     reason, message = place.fail(place.put(other_model), model)
-    assert reason is Reason.DIGEST_MISMATCH
+    assert reason is SyncReason.DIGEST_MISMATCH
     assert hashlib.sha256(model).hexdigest() in message
     assert hashlib.sha256(other_model).hexdigest() in message
     assert len(message) <= 256
@@ -146,7 +147,7 @@ def test_an_unwanted_version_without_a_state_is_removed(place: Place, model: byt
     place.layout.version_directory.mkdir(parents=True)
     if content is not None:
         place.layout.version_file.write_bytes(content)
-    assert place.fail("pvc://claim/nothing", model)[0] is Reason.SOURCE_NOT_FOUND
+    assert place.fail("pvc://claim/nothing", model)[0] is SyncReason.SOURCE_NOT_FOUND
     assert not place.layout.version_directory.exists()
     assert place.sync(place.put(model), model)["result"] == "Synced"
     assert place.layout.version_file.read_bytes() == model
@@ -170,7 +171,7 @@ def test_a_damaged_version_is_exchanged_once_the_right_bytes_are_there(
         place.layout.version_directory.rmdir()
     before = place.files()
     web.answers.append(cut(model, 50))
-    assert place.fail(f"{web.url}/vit.onnx", model)[0] is Reason.DOWNLOAD_TRUNCATED
+    assert place.fail(f"{web.url}/vit.onnx", model)[0] is SyncReason.DOWNLOAD_TRUNCATED
     assert place.files() == before
     assert place.sync(uri, model)["result"] == "Synced"
     assert place.layout.version_file.read_bytes() == model
@@ -182,7 +183,7 @@ def test_a_broken_state_file_removes_nothing(place: Place, model: bytes, other_m
     place.sync(place.put(model), model)
     place.layout.state_file.write_text(text)
     before = place.files()
-    assert place.fail(place.put(other_model, "b.onnx"), other_model)[0] is Reason.VERSION_IMMUTABLE
+    assert place.fail(place.put(other_model, "b.onnx"), other_model)[0] is SyncReason.VERSION_IMMUTABLE
     assert place.files() == before
     assert place.sync("pvc://claim/nothing", model)["result"] == "Synced"
     assert json.loads(place.layout.state_file.read_text())["result"] == "Synced"
@@ -214,7 +215,7 @@ def test_two_jobs_of_one_version_do_not_meet(place: Place, model: bytes) -> None
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(SyncError) as caught:
             place.sync(uri, model)
-        assert caught.value.reason is Reason.VOLUME_BUSY
+        assert caught.value.reason is SyncReason.VOLUME_BUSY
         assert inside.exists()
         assert sum(place.slept) >= 1
     assert place.sync(uri, model)["result"] == "Synced"
@@ -231,14 +232,14 @@ def test_a_file_system_without_locks(place: Place, model: bytes, monkeypatch: py
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
-        (errno.ENOSPC, Reason.VOLUME_FULL),
-        (errno.EDQUOT, Reason.VOLUME_FULL),
-        (errno.EIO, Reason.VOLUME_FAILED),
-        (errno.EROFS, Reason.VOLUME_FAILED),
+        (errno.ENOSPC, SyncReason.VOLUME_FULL),
+        (errno.EDQUOT, SyncReason.VOLUME_FULL),
+        (errno.EIO, SyncReason.VOLUME_FAILED),
+        (errno.EROFS, SyncReason.VOLUME_FAILED),
     ],
 )
 def test_a_volume_that_fails_while_writing(
-    place: Place, model: bytes, monkeypatch: pytest.MonkeyPatch, number: int, reason: Reason
+    place: Place, model: bytes, monkeypatch: pytest.MonkeyPatch, number: int, reason: SyncReason
 ) -> None:
     uri = place.put(model)
 
@@ -250,7 +251,7 @@ def test_a_volume_that_fails_while_writing(
         found, message = place.fail(uri, model)
     assert found is reason
     assert "tmpx7f3" not in message
-    if reason is Reason.VOLUME_FULL:
+    if reason is SyncReason.VOLUME_FULL:
         assert f"({len(model)} bytes)" in message
     assert place.sync(uri, model)["result"] == "Synced"
 
@@ -269,7 +270,7 @@ def test_a_volume_without_hard_links(place: Place, model: bytes, monkeypatch: py
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    assert place.fail(place.put(model), model)[0] is Reason.VOLUME_FAILED
+    assert place.fail(place.put(model), model)[0] is SyncReason.VOLUME_FAILED
     assert not place.layout.state_file.exists()
 
 
@@ -280,7 +281,7 @@ def test_a_volume_that_is_not_ours(place: Place, model: bytes, monkeypatch: pyte
     uri = place.put(model)
     monkeypatch.setattr(os, "mkdir", refuse)
     reason, message = place.fail(uri, model)
-    assert reason is Reason.VOLUME_FAILED
+    assert reason is SyncReason.VOLUME_FAILED
     assert "1000" in message
 
 
@@ -297,7 +298,7 @@ def test_too_little_space_is_found_before_anything_is_written(
 
     monkeypatch.setattr(os, "statvfs", lambda _: Full)
     monkeypatch.setattr(os, "write", lambda *arguments: written.append(arguments))
-    assert place.fail(uri, model)[0] is Reason.VOLUME_FULL
+    assert place.fail(uri, model)[0] is SyncReason.VOLUME_FULL
     assert written == []
 
 
@@ -358,9 +359,11 @@ def test_the_file_is_flushed_while_it_is_proven(place: Place, model: bytes, monk
     assert place.sync(place.put(model), model)["result"] == "Synced"
 
 
-@pytest.mark.parametrize(("number", "reason"), [(errno.ENOSPC, Reason.VOLUME_FULL), (errno.EIO, Reason.VOLUME_FAILED)])
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.ENOSPC, SyncReason.VOLUME_FULL), (errno.EIO, SyncReason.VOLUME_FAILED)]
+)
 def test_a_file_that_cannot_be_flushed_is_not_put_in_place(
-    place: Place, model: bytes, monkeypatch: pytest.MonkeyPatch, number: int, reason: Reason
+    place: Place, model: bytes, monkeypatch: pytest.MonkeyPatch, number: int, reason: SyncReason
 ) -> None:
     uri = place.put(model)
 
@@ -371,7 +374,7 @@ def test_a_file_that_cannot_be_flushed_is_not_put_in_place(
         patch.setattr(os, "fsync", _fsync_of_the_model(refuse))
         found, message = place.fail(uri, model)
     assert found is reason
-    if reason is Reason.VOLUME_FULL:
+    if reason is SyncReason.VOLUME_FULL:
         assert f"({len(model)} bytes)" in message
     assert not place.layout.version_directory.exists()
     assert not place.layout.state_file.exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clipmodel_sync.errors import Reason
+from clipmodel_contract.reasons import SyncReason
 
 from .conftest import Place, WebServer, cut, ranged, status, whole
 
@@ -23,23 +23,23 @@ def test_a_file_is_fetched_in_one_request(place: Place, web: WebServer, model: b
 @pytest.mark.parametrize(
     ("code", "reason", "tries"),
     [
-        (404, Reason.SOURCE_NOT_FOUND, 1),
-        (410, Reason.SOURCE_NOT_FOUND, 1),
-        (401, Reason.SOURCE_FORBIDDEN, 1),
-        (403, Reason.SOURCE_FORBIDDEN, 1),
-        (400, Reason.SOURCE_REJECTED, 1),
-        (416, Reason.SOURCE_REJECTED, 1),
-        (204, Reason.SOURCE_REJECTED, 1),
-        (304, Reason.SOURCE_REJECTED, 1),
-        (408, Reason.SOURCE_UNAVAILABLE, 3),
-        (425, Reason.SOURCE_UNAVAILABLE, 3),
-        (429, Reason.SOURCE_UNAVAILABLE, 3),
-        (500, Reason.SOURCE_UNAVAILABLE, 3),
-        (503, Reason.SOURCE_UNAVAILABLE, 3),
+        (404, SyncReason.SOURCE_NOT_FOUND, 1),
+        (410, SyncReason.SOURCE_NOT_FOUND, 1),
+        (401, SyncReason.SOURCE_FORBIDDEN, 1),
+        (403, SyncReason.SOURCE_FORBIDDEN, 1),
+        (400, SyncReason.SOURCE_REJECTED, 1),
+        (416, SyncReason.SOURCE_REJECTED, 1),
+        (204, SyncReason.SOURCE_REJECTED, 1),
+        (304, SyncReason.SOURCE_REJECTED, 1),
+        (408, SyncReason.SOURCE_UNAVAILABLE, 3),
+        (425, SyncReason.SOURCE_UNAVAILABLE, 3),
+        (429, SyncReason.SOURCE_UNAVAILABLE, 3),
+        (500, SyncReason.SOURCE_UNAVAILABLE, 3),
+        (503, SyncReason.SOURCE_UNAVAILABLE, 3),
     ],
 )
 def test_a_status_has_its_reason(
-    place: Place, web: WebServer, model: bytes, code: int, reason: Reason, tries: int
+    place: Place, web: WebServer, model: bytes, code: int, reason: SyncReason, tries: int
 ) -> None:
     web.answers.append(status(code))
     found, message = place.fail(f"{web.url}/vit.onnx?token=secret#part", model)
@@ -66,7 +66,7 @@ def test_a_server_cannot_make_the_job_wait_for_ever(place: Place, web: WebServer
 def test_a_body_that_ends_early(place: Place, web: WebServer, model: bytes) -> None:
     web.answers.append(cut(model, 100))
     reason, message = place.fail(f"{web.url}/vit.onnx", model)
-    assert reason is Reason.DOWNLOAD_TRUNCATED
+    assert reason is SyncReason.DOWNLOAD_TRUNCATED
     assert f"ended after 100 bytes, expected {len(model)}" in message
     assert len(web.requests) == 3
 
@@ -80,7 +80,7 @@ def test_a_chunked_body_that_ends_early(place: Place, web: WebServer, model: byt
         handler.wfile.write(b"10\r\n" + model[:16] + b"\r\n20\r\n" + model[16:20])
 
     web.answers.append(answer)
-    assert place.fail(f"{web.url}/vit.onnx", model)[0] is Reason.DOWNLOAD_TRUNCATED
+    assert place.fail(f"{web.url}/vit.onnx", model)[0] is SyncReason.DOWNLOAD_TRUNCATED
 
 
 def test_a_body_of_unknown_length(place: Place, web: WebServer, model: bytes) -> None:
@@ -140,20 +140,20 @@ def test_a_server_that_stops_sending(place: Place, web: WebServer, model: bytes)
 
     web.answers.append(answer)
     reason, message = place.fail(f"{web.url}/vit.onnx", model)
-    assert reason is Reason.SOURCE_UNAVAILABLE
+    assert reason is SyncReason.SOURCE_UNAVAILABLE
     assert "stopped sending" in message
 
 
 def test_a_server_that_never_answers(place: Place, web: WebServer, model: bytes) -> None:
     web.answers.append(lambda _: web.stall())
-    assert place.fail(f"{web.url}/vit.onnx", model)[0] is Reason.SOURCE_UNAVAILABLE
+    assert place.fail(f"{web.url}/vit.onnx", model)[0] is SyncReason.SOURCE_UNAVAILABLE
 
 
 def test_nobody_listens(place: Place, model: bytes) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{taken.getsockname()[1]}/vit.onnx"
-        assert place.fail(uri, model)[0] is Reason.SOURCE_UNAVAILABLE
+        assert place.fail(uri, model)[0] is SyncReason.SOURCE_UNAVAILABLE
 
 
 def test_a_name_that_does_not_exist(place: Place, model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ def test_a_name_that_does_not_exist(place: Place, model: bytes, monkeypatch: pyt
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     reason, message = place.fail("http://models.example.invalid/vit.onnx", model)
-    assert reason is Reason.SOURCE_UNAVAILABLE
+    assert reason is SyncReason.SOURCE_UNAVAILABLE
     assert "cannot be resolved" in message
 
 
@@ -176,12 +176,12 @@ def test_redirects_are_followed(place: Place, web: WebServer, model: bytes, code
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/vit.onnx", "http://[::1"])
 def test_redirects_lead_to_the_web_only(place: Place, web: WebServer, model: bytes, location: str) -> None:
     web.answers.append(status(302, Location=location))
-    assert place.fail(f"{web.url}/vit.onnx", model)[0] is Reason.SOURCE_REJECTED
+    assert place.fail(f"{web.url}/vit.onnx", model)[0] is SyncReason.SOURCE_REJECTED
 
 
 def test_redirects_end(place: Place, web: WebServer, model: bytes) -> None:
     web.answers.append(status(302, Location="/again"))
-    assert place.fail(f"{web.url}/vit.onnx", model)[0] is Reason.SOURCE_REJECTED
+    assert place.fail(f"{web.url}/vit.onnx", model)[0] is SyncReason.SOURCE_REJECTED
     assert len(web.requests) == 11
 
 
@@ -207,7 +207,7 @@ def test_a_file_that_cannot_fit_is_not_fetched(place: Place, web: WebServer, mod
 
     web.answers.append(answer)
     reason, message = place.fail(f"{web.url}/vit.onnx", model)
-    assert reason is Reason.VOLUME_FULL
+    assert reason is SyncReason.VOLUME_FULL
     assert str(1 << 60) in message
     assert len(web.requests) == 1
 

@@ -8,21 +8,12 @@ from typing import Any
 
 import pydantic
 
+from clipmodel_contract.tensors import Tensors
 from clipmodel_operator.api.v1alpha1.spec import ClipModelSpec, model_name
 from clipmodel_operator.api.v1alpha1.status import ClipModelStatus
 from clipmodel_operator.models import names, reasons
 from clipmodel_operator.models.errors import StalledError
 from clipmodel_operator.models.names import Key
-
-
-@dataclass(frozen=True, slots=True)
-class Tensors:
-    """The model's contract: `input` FP32 [batch, 3, size, size] in [0, 1], `output` FP32 [batch, dimension], not normalised."""
-
-    input_name: str = "image"
-    output_name: str = "embedding"
-    image_size: int = 224
-    dimension: int = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +25,7 @@ class ClipModel:
     generation: int
     spec: ClipModelSpec
     status: ClipModelStatus
-    tensors: Tensors = Tensors()
+    tensors: Tensors = Tensors()  # noqa: RUF009 - it is frozen
 
     @property
     def model_name(self) -> str:

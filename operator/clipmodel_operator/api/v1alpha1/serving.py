@@ -26,7 +26,7 @@ from clipmodel_operator.models.quantity import parse_seconds
 #: Before SIGTERM (endpoints must hear of the deletion first: Triton stays "ready" while it drains), and after Triton's own deadline.
 PRE_STOP_S = 10
 EXIT_MARGIN_S = 20
-#: The probe's program waits for Triton within each period (rendering/templates/probe_main.py.txt): a shorter one would find it no sooner.
+#: The probe's program waits for Triton within each period (rendering/probe/main.py.txt): a shorter one would find it no sooner.
 # Kubelet's first run is up to a period after the pod was made; the program then waits for Triton by itself, and a run that fails takes this long.
 STARTUP_PERIOD_S = 1
 STARTUP_RUN_S = 5

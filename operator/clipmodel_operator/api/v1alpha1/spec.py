@@ -11,11 +11,12 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
+from clipmodel_contract import source_uri
+from clipmodel_contract.names import CANDIDATE_SUFFIX, default_model_name
 from clipmodel_operator.api.v1alpha1.inference import Batching, Instances, Optimization
 from clipmodel_operator.api.v1alpha1.schema import Api, Rule, immutable, rules
 from clipmodel_operator.api.v1alpha1.serving import ServiceOptions, Serving
 from clipmodel_operator.api.v1alpha1.storage import Storage
-from clipmodel_operator.models.names import CANDIDATE_SUFFIX
 
 
 class Profile(StrEnum):
@@ -33,9 +34,7 @@ SERVED_PROFILES = (Profile.CPU, Profile.GPU)
 class Source(Api):
     """Where a version's ONNX file comes from, and which bytes it must be."""
 
-    uri: Annotated[
-        str, Field(max_length=1024, pattern=r"^(https?://[^/\s]+/\S+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[^\s]+)$")
-    ]
+    uri: Annotated[str, Field(max_length=source_uri.MAX_LENGTH, pattern=source_uri.PATTERN)]
     """Where the ONNX file is: https://HOST/PATH, http://HOST/PATH, or pvc://CLAIM/PATH for a file on a PersistentVolumeClaim of the same namespace."""
 
     sha256: Annotated[str, Field(pattern=r"^[a-f0-9]{64}$", max_length=64)]
@@ -224,4 +223,4 @@ class ClipModelSpec(Api):
 
 def model_name(spec: ClipModelSpec, *, name: str) -> str:
     """Give the name under which Triton serves the model."""
-    return spec.model_name or name.replace("-", "_")
+    return spec.model_name or default_model_name(name)

@@ -1,7 +1,8 @@
 """Golden images and the golden check: is this the embedding that was proven at sync?
 
-docs/spec/sync.md defines both. Standard library only and no input or output: rendering puts this file's text, followed by
-templates/probe_main.py, into the ConfigMap, where the startup probe runs it in the Triton container; the operator imports it to check each pod.
+docs/spec/sync.md defines both. The sync Job makes the proof with this module, the operator checks each pod with it, and its code (without
+docstrings and comments) is the first part of the startup probe, which Python 3.10 and newer run in Triton containers: `make probe` after a
+change of code here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 import struct
 import sys
 from array import array
+from collections.abc import Iterable
 
 IMAGES = "clipmodel-golden-v1"
 IMAGE_COUNT = 2
@@ -23,9 +25,17 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 _BLOCKS = 14
 
 
+class VectorError(ValueError):
+    """A text that is no golden vector."""
+
+
+class AnswerError(ValueError):
+    """An answer that is not one FP32 tensor in KServe v2's binary form."""
+
+
 @functools.lru_cache(maxsize=4)
 def golden_image(index: int, size: int) -> bytes:
-    """Make golden image `index` as little-endian FP32, CHW, `3 * size * size` values in [0, 1)."""
+    """Make golden image `index` as little-endian FP32, shape [3, size, size], values in [0, 1), each exact."""
     blocks_length = 3 * _BLOCKS * _BLOCKS
     digest = hashlib.shake_128(f"{IMAGES}/{index}".encode("ascii")).digest(blocks_length + 3 * size * size)
     block_of = [i * _BLOCKS // size for i in range(size)]
@@ -43,7 +53,7 @@ def golden_image(index: int, size: int) -> bytes:
 
 
 def infer_request(image: bytes, *, input_name: str, output_name: str, size: int) -> tuple[bytes, int]:
-    """Make the body of a KServe v2 inference request for one image, with binary tensors. Gives it and its JSON part's length."""
+    """Make the body of a KServe v2 inference request for one image, with binary tensors. Gives it and its JSON part's length in bytes."""
     header = json.dumps({
         "inputs": [{"name": input_name, "shape": [1, 3, size, size], "datatype": "FP32", "parameters": {"binary_data_size": len(image)}}],
         "outputs": [{"name": output_name, "parameters": {"binary_data": True}}],
@@ -52,20 +62,32 @@ def infer_request(image: bytes, *, input_name: str, output_name: str, size: int)
 
 
 def infer_response(body: bytes, header_length: int) -> tuple[float, ...]:
-    """Read the one output of a KServe v2 answer with binary tensors. Raises ValueError for anything else."""
+    """Read the one output of a KServe v2 answer whose JSON part is `header_length` bytes. Raises AnswerError for anything else."""
     try:
         output = json.loads(body[:header_length])["outputs"][0]
         data = body[header_length : header_length + output["parameters"]["binary_data_size"]]
         return struct.unpack(f"<{len(data) // 4}f", data)
-    except (KeyError, IndexError, TypeError, UnicodeDecodeError, struct.error) as error:
-        raise ValueError(f"not a KServe v2 answer with one FP32 output: {error!r}") from error
+    except (KeyError, IndexError, TypeError, ValueError, struct.error) as error:
+        raise AnswerError(f"not a KServe v2 answer with one FP32 output: {error!r}") from error
+
+
+def encode_vector(vector: Iterable[float]) -> str:
+    """Write a golden vector: base64 of little-endian FP16. Raises VectorError for a value beyond FP16 (65,504)."""
+    values = tuple(vector)
+    try:
+        return base64.b64encode(struct.pack(f"<{len(values)}e", *values)).decode("ascii")
+    except (OverflowError, struct.error) as error:
+        raise VectorError(f"not values of a golden vector: {error}") from error
 
 
 def decode_vector(text: str) -> tuple[float, ...]:
-    """Read a golden vector: base64 of little-endian FP16. Raises ValueError for what is none."""
-    data = base64.b64decode(text, validate=True)
+    """Read a golden vector: base64 of little-endian FP16. Raises VectorError for what is none."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise VectorError(f"a golden vector is base64 of FP16 values: {error}") from error
     if not data or len(data) % 2:
-        raise ValueError("a golden vector is base64 of FP16 values")
+        raise VectorError("a golden vector is base64 of FP16 values")
     return struct.unpack(f"<{len(data) // 2}e", data)
 
 
