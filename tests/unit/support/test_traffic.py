@@ -64,7 +64,6 @@ def test_every_answer_is_counted_as_what_it_is(how: str, expected: str, tmp_path
         model="tiny",
         rate_per_s=40.0,
         duration_s=0.5,
-        counts=str(tmp_path / "counts.json"),
     )
     (tmp_path / "known.json").write_text(json.dumps(known))
     (tmp_path / "program.py").write_text(render_program())
