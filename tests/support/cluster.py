@@ -186,12 +186,14 @@ def until(
     """Look again and again until there is something; fail with what was seen last when the deadline has passed."""
     end = time.monotonic() + deadline_s
     while True:
+        began = time.monotonic()
         found = look()
         if found is not None and found is not False:
             return found
         if time.monotonic() > end:
             raise AssertionError(f"not within {deadline_s:.0f} s: {what}. Last seen: {seen()}")
-        time.sleep(_POLL_S)
+        # A look that takes long, because it starts a process, leaves as much time to what it waits for.
+        time.sleep(max(_POLL_S, time.monotonic() - began))
 
 
 def clip_model(name: str, *, uri: str, sha256: str, version: int = 1, **spec: Any) -> Object:

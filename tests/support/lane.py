@@ -30,7 +30,7 @@ _LANE_LABEL, _REST_LABEL = "clipmodel.dev/test-lane", "clipmodel.dev/test-rest"
 # Of one run: its workers know each other's namespaces by it.
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)[:6]
 #: So many namespaces at a time: more need another start of the operator, and each is half a dozen watches.
-_BATCH = 16
+_BATCH = 12
 #: Most tests wait for pods that end, and ask them nothing meanwhile.
 _QUICK_PRE_STOP_S = 2
 NOT_THE_DIGEST = "cd" * 32

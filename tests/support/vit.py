@@ -25,7 +25,9 @@ def keep_vit_b_32(made: Path) -> None:
     kept.parent.mkdir(exist_ok=True)
     # Whole, or not at all: another worker may be looking.
     with tempfile.TemporaryDirectory(dir=kept.parent, prefix="vit-b32-") as folder:
-        shutil.move(made, Path(folder, "model.onnx")).rename(kept)
+        moved = Path(folder, "model.onnx")
+        shutil.move(made, moved)
+        moved.rename(kept)
 
 
 def vit_b_32() -> Path:
