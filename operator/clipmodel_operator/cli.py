@@ -19,6 +19,7 @@ import typer
 
 from clipmodel_operator import __version__
 from clipmodel_operator.models.errors import ClipModelError
+from clipmodel_operator.rendering.settings import DEFAULT_PRE_STOP_S, LONGEST_PRE_STOP_S
 
 
 class ExitCode(IntEnum):
@@ -129,6 +130,15 @@ def operator(
     sync_image: Annotated[
         str | None, typer.Option(envvar="CLIPMODEL_SYNC_IMAGE", help="Image of the sync Jobs.")
     ] = None,
+    pre_stop_seconds: Annotated[
+        int,
+        typer.Option(
+            envvar="CLIPMODEL_PRE_STOP_SECONDS",
+            min=1,
+            max=LONGEST_PRE_STOP_S,
+            help="How long a Triton pod that ends still serves, until it has left the Service. A change restarts all pods.",
+        ),
+    ] = DEFAULT_PRE_STOP_S,
     liveness: Annotated[
         str | None,
         typer.Option(
@@ -155,7 +165,9 @@ def operator(
         operator_namespace=operator_namespace,
         namespaces=() if all_namespaces else tuple(namespace or ()),
         render=RenderSettings(
-            triton_image=triton_image or DEFAULT_TRITON_IMAGE, sync_image=sync_image or DEFAULT_SYNC_IMAGE
+            triton_image=triton_image or DEFAULT_TRITON_IMAGE,
+            sync_image=sync_image or DEFAULT_SYNC_IMAGE,
+            pre_stop_s=pre_stop_seconds,
         ),
         liveness=liveness,
         kubeconfig=str(kubeconfig) if kubeconfig else None,

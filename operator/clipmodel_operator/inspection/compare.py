@@ -109,20 +109,29 @@ def _image_of(workload: Object | None) -> str | None:
     return str(image) if image else None
 
 
+def _pre_stop_of(deployment: Object | None) -> int | None:
+    """Give the seconds that the pods that run still serve for; None where there is nothing that says so."""
+    found: Any = deployment
+    for step in ("spec", "template", "spec", "containers", 0, "lifecycle", "preStop", "sleep", "seconds"):
+        try:
+            found = found[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return int(found)
+
+
 async def _settings(
     reads: Reads, given: Images, live: Live, *, operator_namespace: str, notes: list[str]
 ) -> RenderSettings:
-    """Find out the operator's images: as the user says, as its Deployment says, as what it made last says; else this release's."""
-    triton, sync = given.triton, given.sync
-    if triton is None or sync is None:
-        try:
-            operator = await reads.get(DEPLOYMENTS, operator_namespace, _OPERATOR)
-        except ForbiddenError:
-            operator = None
-        containers: list[Any] = operator["spec"]["template"]["spec"]["containers"] if operator else []
-        env = {v["name"]: v.get("value") for c in containers for v in c.get("env") or ()}
-        triton = triton or env.get("CLIPMODEL_TRITON_IMAGE")
-        sync = sync or env.get("CLIPMODEL_SYNC_IMAGE")
+    """Find out the operator's settings: as the user says, as its Deployment says, as what it made last says; else this release's."""
+    try:
+        operator = await reads.get(DEPLOYMENTS, operator_namespace, _OPERATOR)
+    except ForbiddenError:
+        operator = None
+    containers: list[Any] = operator["spec"]["template"]["spec"]["containers"] if operator else []
+    env = {v["name"]: v.get("value") for c in containers for v in c.get("env") or ()}
+    triton = given.triton or env.get("CLIPMODEL_TRITON_IMAGE")
+    sync = given.sync or env.get("CLIPMODEL_SYNC_IMAGE")
     has_own_image = bool((((live.clip or {}).get("spec") or {}).get("serving") or {}).get("image"))
     if triton is None and not has_own_image:
         triton = _image_of(live.observed.deployment)
@@ -134,7 +143,12 @@ async def _settings(
             f"The operator's images are not known (no Deployment {operator_namespace}/{_OPERATOR} that you may read); "
             "this release's defaults are shown. Say them with --triton-image and --sync-image."
         )
-    return RenderSettings(triton_image=triton or default.triton_image, sync_image=sync or default.sync_image)
+    pre_stop_s = None if operator else _pre_stop_of(live.observed.deployment)
+    return RenderSettings(
+        triton_image=triton or default.triton_image,
+        sync_image=sync or default.sync_image,
+        pre_stop_s=pre_stop_s or int(env.get("CLIPMODEL_PRE_STOP_SECONDS") or default.pre_stop_s),
+    )
 
 
 def _is_foreign(live: Object, model: ClipModel) -> bool:

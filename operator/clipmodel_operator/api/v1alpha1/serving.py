@@ -23,9 +23,6 @@ from clipmodel_operator.api.v1alpha1.schema import (
 from clipmodel_operator.models import names
 from clipmodel_operator.models.quantity import parse_seconds
 
-#: Before SIGTERM (endpoints must hear of the deletion first: Triton stays "ready" while it drains), and after Triton's own deadline.
-PRE_STOP_S = 10
-EXIT_MARGIN_S = 20
 #: The probe's program waits for Triton within each period (rendering/probe/main.py.txt): a shorter one would find it no sooner.
 # Kubelet's first run is up to a period after the pod was made; the program then waits for Triton by itself, and a run that fails takes this long.
 STARTUP_PERIOD_S = 1
@@ -236,11 +233,6 @@ class Serving(Api):
         Period, Field(json_schema_extra=rules(between("serving.terminationGracePeriod", "35s", "1h")))
     ] = "60s"
     """How long a pod that ends has, in all: 10 s in which it still serves until it has left the Service, the time for requests that run, and a reserve of 20 s."""
-
-    @property
-    def exit_timeout_s(self) -> int:
-        """How long Triton waits for requests that run."""
-        return self.termination_grace_period_s - PRE_STOP_S - EXIT_MARGIN_S
 
     @property
     def termination_grace_period_s(self) -> int:

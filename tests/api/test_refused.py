@@ -1,4 +1,7 @@
-"""What admission refuses, of a new object and of a change, with a message that names the field and what is allowed: the API server's own decision."""
+"""What admission refuses, of a new object and of a change, with a message that names the field and what is allowed: the API server's own decision.
+
+Asked as kubectl asks (unknown fields are errors); what kubectl prints is the Status's message, which is what is looked at here.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from support.api import ApiError
 from support.cluster import KubectlError, Namespace, clip_model
 
 VALID = clip_model("refused", uri="https://models.example.com/vit-b32.onnx", sha256="ab" * 32)
@@ -287,16 +291,25 @@ def test_there_are_enough_of_them() -> None:
 
 
 def test_what_they_are_made_of_is_admitted(shared_namespace: Namespace) -> None:
-    shared_namespace.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(VALID))
+    shared_namespace.kubectl.create(VALID, dry_run=True)
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_with_the_field_s_name(case: str, shared_namespace: Namespace) -> None:
     obj, says = REFUSED[case]
-    with pytest.raises(KubectlError) as refused:
-        shared_namespace.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(obj))
+    with pytest.raises(ApiError) as refused:
+        shared_namespace.kubectl.create(obj, dry_run=True)
     for words in says:
         assert words in str(refused.value)
+
+
+def test_kubectl_shows_the_api_server_s_words(shared_namespace: Namespace) -> None:
+    obj, _ = REFUSED["a preferred size beyond the largest"]
+    with pytest.raises(ApiError) as refused:
+        shared_namespace.kubectl.create(obj, dry_run=True)
+    with pytest.raises(KubectlError) as shown:
+        shared_namespace.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(obj))
+    assert str(refused.value).partition(": ")[2] in str(shown.value)
 
 
 CHANGES = {
@@ -316,6 +329,6 @@ def test_a_change_that_cannot_be_made_is_refused(case: str, shared_namespace: Na
     kubectl = shared_namespace.kubectl
     kubectl.apply(clip_model("immutable", uri="http://nowhere.invalid/x.onnx", sha256="ab" * 32))
     change, says = CHANGES[case]
-    with pytest.raises(KubectlError) as refused:
+    with pytest.raises(ApiError) as refused:
         kubectl.patch("clip", "immutable", {"spec": change})
     assert says in str(refused.value)
