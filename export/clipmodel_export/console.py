@@ -21,8 +21,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from clipmodel_contract.model_metadata import WEIGHTS_KEY
 from clipmodel_export.errors import ExportError
-from clipmodel_export.model import WEIGHTS_KEY, CheckResult, Exported, render_clipmodel
+from clipmodel_export.model import SERVED, CheckResult, Exported, render_clipmodel
 
 # Without a terminal rich assumes 80 columns and cuts table cells; nobody reads a log at that width.
 LOG_WIDTH = 160
@@ -89,7 +90,8 @@ class RichReporter:
 
     def show_result(self, exported: Exported, *, next_step: bool = True) -> None:
         """Say what was made, and what comes next."""
-        size, dimension = exported.contract.image_size, exported.contract.dimension
+        tensors = exported.tensors
+        size = tensors.image_size
         state = " (unchanged: the same bytes were there)" if exported.unchanged else ""
         lines = [
             f"path        {exported.path}{state}",
@@ -98,20 +100,22 @@ class RichReporter:
             f"weights     {exported.metadata[WEIGHTS_KEY]}{MEANINGLESS if exported.is_random else ''}",
             f"activation  {exported.activation}",
             f"parameters  {exported.parameters}",
-            f"input       image FP32 [batch,3,{size},{size}], RGB in [0,1]",
-            f"output      embedding FP32 [batch,{dimension}], not normalised",
+            f"input       {tensors.input_name} FP32 [batch,3,{size},{size}], RGB in [0,1]",
+            f"output      {tensors.output_name} FP32 [batch,{tensors.dimension}], not normalised",
             "",
         ]
         if not exported.checks:
             lines += ["Not verified: --test compares the file with PyTorch.", ""]
-        if exported.contract.is_served and next_step:
+        if exported.is_served and next_step:
             lines += [
                 "Next: put the file where the cluster can read it, and apply",
                 "",
                 render_clipmodel(exported),
             ]
-        elif not exported.contract.is_served:
-            lines.append("The operator of this release serves 224 x 224 pictures and 512 numbers, so not this model.")
+        elif not exported.is_served:
+            lines.append(
+                f"The operator of this release serves {SERVED.image_size} x {SERVED.image_size} pictures and {SERVED.dimension} numbers, so not this model."
+            )
         self.out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
     def show_error(self, error: ExportError) -> None:

@@ -12,8 +12,9 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from clipmodel_contract.model_metadata import WEIGHTS_KEY, is_random
 from clipmodel_export.errors import UnsupportedModelError
-from clipmodel_export.model import BATCH_DIMENSION, INPUT_NAME, OUTPUT_NAME, WEIGHTS_KEY, is_random
+from clipmodel_export.model import BATCH_DIMENSION
 from clipmodel_export.tower import ImageTower, build_exportable
 
 # The lowest that torch's exporter writes without converting down; ONNX Runtime has it since 1.14.
@@ -33,7 +34,7 @@ def convert_tower(tower: ImageTower, metadata: Mapping[str, str]) -> bytes:
     """
     import torch
 
-    size = tower.contract.image_size
+    size = tower.tensors.image_size
     example = torch.zeros(EXAMPLE_BATCH, 3, size, size)
     batch = torch.export.Dim(BATCH_DIMENSION, min=1, max=LARGEST_BATCH)
     try:
@@ -43,8 +44,8 @@ def convert_tower(tower: ImageTower, metadata: Mapping[str, str]) -> bytes:
             program = torch.onnx.export(
                 build_exportable(tower),
                 (example,),
-                input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
+                input_names=[tower.tensors.input_name],
+                output_names=[tower.tensors.output_name],
                 dynamic_shapes=({0: batch},),
                 dynamo=True,
                 external_data=False,

@@ -5,14 +5,16 @@ Only `ExportError` becomes a clean message; anything else is our bug and keeps i
 
 from enum import IntEnum
 
+from clipmodel_contract import exit_codes
+
 
 class ExitCode(IntEnum):
-    """0, 2, 10 and 11 mean what they mean in `clipmodel-sync` (docs/spec/sync.md)."""
+    """Those of all programs that run to an end, and one more."""
 
-    OK = 0
-    USAGE = 2
-    MUST_ACT = 10
-    TRY_AGAIN = 11
+    OK = exit_codes.ExitCode.OK
+    USAGE = exit_codes.ExitCode.USAGE
+    MUST_ACT = exit_codes.ExitCode.MUST_ACT
+    TRY_AGAIN = exit_codes.ExitCode.TRY_AGAIN
     VERIFICATION_FAILED = 12
 
 
@@ -61,7 +63,7 @@ class QuickGeluError(ExportError):
 
 
 class UnsupportedModelError(ExportError):
-    """The image tower cannot be written as one ONNX file with our contract."""
+    """The image tower cannot be written as one ONNX file with our tensors."""
 
 
 class OutputExistsError(ExportError):

@@ -1,26 +1,21 @@
 """The words of an export: what is asked for, what the file promises, what was made. Pure, nothing heavy."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from clipmodel_contract.model_metadata import ARCHITECTURE_KEY, RANDOM, WEIGHTS_KEY, is_random
+from clipmodel_contract.tensors import BATCH, Tensors
 
 DEFAULT_ARCHITECTURE = "ViT-B-32"
 DEFAULT_PRETRAINED = "laion2b_s34b_b79k"
 DEFAULT_OUTPUT = Path("model_repository/openclip_vit_b32/1/model.onnx")
 
-INPUT_NAME = "image"
-OUTPUT_NAME = "embedding"
 BATCH_DIMENSION = "batch"
 
-# `clipmodel.weights` starts with this word when the model is a demo: whatever shows a model looks for it.
-RANDOM = "random"
-ARCHITECTURE_KEY = "clipmodel.architecture"
-WEIGHTS_KEY = "clipmodel.weights"
-
-# The contract that this release's operator serves; other architectures can be exported, not yet served.
-SERVED_IMAGE_SIZE = 224
-SERVED_DIMENSION = 512
+# What this release's operator serves; other architectures can be exported, not yet served.
+SERVED = Tensors()
 
 CHECKPOINT_SUFFIXES = frozenset({".bin", ".ckpt", ".npz", ".pt", ".pth", ".safetensors"})
 
@@ -62,27 +57,6 @@ class ExportRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Contract:
-    """What the file promises: FP32 `image` [batch,3,S,S] in, FP32 `embedding` [batch,D] out."""
-
-    image_size: int
-    dimension: int
-
-    @property
-    def input_shape(self) -> tuple[str | int, ...]:
-        return (BATCH_DIMENSION, 3, self.image_size, self.image_size)
-
-    @property
-    def output_shape(self) -> tuple[str | int, ...]:
-        return (BATCH_DIMENSION, self.dimension)
-
-    @property
-    def is_served(self) -> bool:
-        """Whether this release's operator accepts a model of this size."""
-        return (self.image_size, self.dimension) == (SERVED_IMAGE_SIZE, SERVED_DIMENSION)
-
-
-@dataclass(frozen=True, slots=True)
 class CheckResult:
     """One line of the `--test` table."""
 
@@ -99,12 +73,17 @@ class Exported:
     path: Path
     sha256: str
     size_bytes: int
-    contract: Contract
+    tensors: Tensors
     metadata: Mapping[str, str]
     parameters: int
     activation: str
     unchanged: bool
     checks: tuple[CheckResult, ...] = ()
+
+    @property
+    def is_served(self) -> bool:
+        """Whether this release's operator accepts a model with these tensors."""
+        return self.tensors == SERVED
 
     @property
     def is_random(self) -> bool:
@@ -136,14 +115,14 @@ def render_metadata(
     architecture: str,
     weights: Weights,
     quick_gelu: bool,
-    contract: Contract,
+    tensors: Tensors,
     checkpoint_sha256: str | None,
 ) -> dict[str, str]:
     """Where the model came from, for its `metadata_props`."""
     metadata = {
         ARCHITECTURE_KEY: architecture,
-        "clipmodel.dimension": str(contract.dimension),
-        "clipmodel.image_size": str(contract.image_size),
+        "clipmodel.dimension": str(tensors.dimension),
+        "clipmodel.image_size": str(tensors.image_size),
         "clipmodel.quickgelu": "true" if quick_gelu else "false",
         WEIGHTS_KEY: render_origin(weights),
     }
@@ -152,9 +131,9 @@ def render_metadata(
     return metadata
 
 
-def is_random(metadata: Mapping[str, str]) -> bool:
-    """Whether a model's metadata says that its weights are random."""
-    return metadata.get(WEIGHTS_KEY, "").split(" ")[0] == RANDOM
+def shape_in_file(shape: Sequence[int]) -> tuple[str | int, ...]:
+    """Give a shape as the ONNX file has it: with a name for the batch."""
+    return tuple(BATCH_DIMENSION if size == BATCH else size for size in shape)
 
 
 def render_clipmodel(exported: Exported) -> str:

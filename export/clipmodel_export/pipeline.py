@@ -12,10 +12,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from clipmodel_contract.model_metadata import ARCHITECTURE_KEY, WEIGHTS_KEY
 from clipmodel_export.errors import MissingExtraError, OutputError
 from clipmodel_export.model import (
-    ARCHITECTURE_KEY,
-    WEIGHTS_KEY,
     CheckpointFile,
     CheckResult,
     Exported,
@@ -70,7 +69,7 @@ def run_export(request: ExportRequest, reporter: Reporter) -> Exported:
         architecture=request.architecture,
         weights=request.weights,
         quick_gelu=tower.quick_gelu,
-        contract=tower.contract,
+        tensors=tower.tensors,
         checkpoint_sha256=resolved.checkpoint_sha256,
     )
     with reporter.step("Converting to ONNX"):
@@ -94,7 +93,7 @@ def run_export(request: ExportRequest, reporter: Reporter) -> Exported:
         path=request.output,
         sha256=candidate.sha256,
         size_bytes=candidate.size_bytes,
-        contract=tower.contract,
+        tensors=tower.tensors,
         metadata=metadata,
         parameters=tower.parameters,
         activation="QuickGELU" if tower.quick_gelu else "GELU",

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from clipmodel_contract.tensors import Tensors
 from clipmodel_export.errors import CheckpointError, UnsupportedModelError
-from clipmodel_export.model import Contract, RandomWeights, Weights
+from clipmodel_export.model import RandomWeights, Weights
 from clipmodel_export.weights import ResolvedWeights, Rgb
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ LARGEST_WEIGHTS_BYTES = 2 * 1024**3 - 16 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class ImageTower:
-    """OpenCLIP's image tower in evaluation mode, what it expects of its input, and its contract."""
+    """OpenCLIP's image tower in evaluation mode, what it expects of its input, and its tensors."""
 
     visual: "torch.nn.Module"
     mean: Rgb
     std: Rgb
-    contract: Contract
+    tensors: Tensors
     parameters: int
     quick_gelu: bool
 
@@ -96,7 +97,7 @@ def load_tower(architecture: str, weights: Weights, resolved: ResolvedWeights) -
         visual=visual,
         mean=resolved.mean,
         std=resolved.std,
-        contract=_find_contract(architecture, visual),
+        tensors=_find_tensors(architecture, visual),
         parameters=parameters,
         quick_gelu=_has_quick_gelu(visual),
     )
@@ -124,7 +125,7 @@ def build_exportable(tower: ImageTower) -> "torch.nn.Module":
     return NormalisedTower().eval()
 
 
-def _find_contract(architecture: str, visual: "torch.nn.Module") -> Contract:
+def _find_tensors(architecture: str, visual: "torch.nn.Module") -> Tensors:
     import torch
 
     size: Any = getattr(visual, "image_size", None)
@@ -141,7 +142,7 @@ def _find_contract(architecture: str, visual: "torch.nn.Module") -> Contract:
             f"The image tower of {architecture} does not answer with one vector per picture.",
             advice="Choose another architecture.",
         )
-    return Contract(image_size=height, dimension=output.shape[1])
+    return Tensors(image_size=height, dimension=output.shape[1])
 
 
 def _has_quick_gelu(visual: "torch.nn.Module") -> bool:

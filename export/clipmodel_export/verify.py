@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from clipmodel_contract.tensors import Tensors
 from clipmodel_export.errors import VerificationError
 from clipmodel_export.golden import render_golden_images
-from clipmodel_export.model import INPUT_NAME, OUTPUT_NAME, CheckResult, Contract
+from clipmodel_export.model import CheckResult, shape_in_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,7 @@ class Reference(Protocol):
     """What the file is compared with: the tower in PyTorch."""
 
     @property
-    def contract(self) -> Contract: ...
+    def tensors(self) -> Tensors: ...
 
     def embed(self, images: "Vectors") -> "Vectors": ...
 
@@ -66,7 +67,7 @@ def require_passed(results: Sequence[CheckResult]) -> None:
         )
 
 
-def check_contract(proto: Any, contract: Contract) -> CheckResult:
+def check_tensors(proto: Any, tensors: Tensors) -> CheckResult:
     """Exactly one input and one output, with our names, FP32, a free batch and nothing else free."""
     import onnx
 
@@ -81,8 +82,8 @@ def check_contract(proto: Any, contract: Contract) -> CheckResult:
     inputs = [value for value in proto.graph.input if value.name not in weights]
     found = f"{describe(inputs)} -> {describe(proto.graph.output)}"
     wanted = (
-        f"{INPUT_NAME} FLOAT[{','.join(map(str, contract.input_shape))}] -> "
-        f"{OUTPUT_NAME} FLOAT[{','.join(map(str, contract.output_shape))}]"
+        f"{tensors.input_name} FLOAT[{','.join(map(str, shape_in_file(tensors.input_shape)))}] -> "
+        f"{tensors.output_name} FLOAT[{','.join(map(str, shape_in_file(tensors.output_shape)))}]"
     )
     return CheckResult("inputs and outputs", found == wanted, found, wanted)
 
@@ -160,18 +161,19 @@ def _run_checks(path: Path, reference: Reference) -> Iterator[CheckResult]:
         f"opset {opset}, {len(outside)} weights in other files" if outside else f"opset {opset}, one file",
         "no complaint, one file",
     )
-    contract = check_contract(proto, reference.contract)
-    yield contract
+    signature = check_tensors(proto, reference.tensors)
+    yield signature
     del proto
-    if not contract.passed:
+    if not signature.passed:
         return
-    images = render_golden_images(max(BATCHES), size=reference.contract.image_size)
+    tensors = reference.tensors
+    images = render_golden_images(max(BATCHES), size=tensors.image_size)
     try:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # its complaint comes back as an exception anyway
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         by_batch: dict[int, Vectors] = {
-            batch: session.run([OUTPUT_NAME], {INPUT_NAME: images[:batch]})[0] for batch in BATCHES
+            batch: session.run([tensors.output_name], {tensors.input_name: images[:batch]})[0] for batch in BATCHES
         }
     except Exception as error:  # noqa: BLE001 - its exceptions have no base class of their own
         found = " ".join(str(error).split())[:200]

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipmodel_client.errors import EmbeddingError, MissingProgramError, UsageError
+from clipmodel_contract.model_metadata import is_random
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 TOLERANCE = 1e-5
-
-# In the exporter's metadata_props: "random seed=N" where the weights were never trained.
-WEIGHTS_PROPERTY = "clipmodel.weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ class DirectModel:
     def random_weights(self) -> bool:
         """Whether the exporter marked the weights as random."""
         properties: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        return properties.get(WEIGHTS_PROPERTY, "").split(" ")[0] == "random"
+        return is_random(properties)
 
     def embed(self, images: "NDArray[np.float32]") -> "NDArray[np.float32]":
         """Embed one batch of preprocessed images.

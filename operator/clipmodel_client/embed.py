@@ -7,7 +7,6 @@ because a wrong vector in a database is worse than no vector.
 
 import os
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,6 +22,7 @@ from clipmodel_client.errors import (
     UsageError,
 )
 from clipmodel_contract.ports import GRPC_PORT, HTTP_PORT
+from clipmodel_contract.tensors import Tensors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,16 +44,6 @@ class Protocol(StrEnum):
 
     GRPC = "grpc"
     HTTP = "http"
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What the served model takes and gives, as the server itself says."""
-
-    input_name: str
-    image_size: int
-    output_name: str
-    dimension: int
 
 
 class Embedder:
@@ -82,7 +72,7 @@ class Embedder:
         self._protocol = protocol
         self._library = _import_tritonclient(protocol)
         self._client = self._connect()
-        self._signature: Signature | None = None
+        self._signature: Tensors | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +87,7 @@ class Embedder:
         """Triton's name of the model."""
         return self._model
 
-    def signature(self) -> Signature:
+    def signature(self) -> Tensors:
         """Ask the server, once, what the model takes and gives.
 
         Raises:
@@ -126,7 +116,7 @@ class Embedder:
         batches = [np.stack(list(images[start : start + self._max_batch])) for start in starts]
         return np.concatenate([self._embed_batch(batch, signature) for batch in batches])
 
-    def _embed_batch(self, batch: "NDArray[np.float32]", signature: Signature) -> "NDArray[np.float32]":
+    def _embed_batch(self, batch: "NDArray[np.float32]", signature: Tensors) -> "NDArray[np.float32]":
         size = signature.image_size
         if batch.shape[1:] != (3, size, size):
             raise UsageError(
@@ -244,7 +234,7 @@ def check_address(address: str) -> None:
         raise UsageError(f"{address!r} is not HOST:PORT.", advice="Write for example localhost:8001.")
 
 
-def parse_signature(metadata: dict[str, Any], *, model: str) -> Signature:
+def parse_signature(metadata: dict[str, Any], *, model: str) -> Tensors:
     """Read KServe v2 model metadata; fail where the model is not one of ours.
 
     Raises:
@@ -258,7 +248,12 @@ def parse_signature(metadata: dict[str, Any], *, model: str) -> Signature:
         image, embedding = shapes
         is_image = len(image) == _IMAGE_RANK and image[1] == 3 and image[2] == image[3] > 0
         if is_image and len(embedding) == _EMBEDDING_RANK and embedding[1] > 0:
-            return Signature(inputs[0]["name"], image[2], outputs[0]["name"], embedding[1])
+            return Tensors(
+                input_name=inputs[0]["name"],
+                output_name=outputs[0]["name"],
+                image_size=image[2],
+                dimension=embedding[1],
+            )
     found = ", ".join(
         f"{tensor.get('name')} {shape}" for tensor, shape in zip((*inputs, *outputs), shapes, strict=True)
     )

@@ -50,7 +50,7 @@ def _run(arguments: list[str]) -> int:
     try:
         request = _parse(arguments)
         # Heavy libraries only for arguments that make sense.
-        from clipmodel_sync.fetch import FetchOptions
+        from clipmodel_sync.sources.options import FetchOptions
         from clipmodel_sync.sync import sync
 
         text = sync(request, fetch_options=FetchOptions())

@@ -16,14 +16,23 @@ from clipmodel_contract import golden
 from clipmodel_contract.reasons import SyncReason
 from clipmodel_contract.report import ReportError, VersionRecord, canonical_signature, parse_report, render_report
 from clipmodel_contract.volume_layout import VersionLayout
-from clipmodel_sync import volume
+from clipmodel_sync.checks.inspection import inspect
+from clipmodel_sync.checks.proof import Floats, prove
 from clipmodel_sync.errors import SyncError
-from clipmodel_sync.fetch import FetchOptions, fetch
-from clipmodel_sync.inspection import inspect
-from clipmodel_sync.proof import Floats, prove
 from clipmodel_sync.request import Request
-from clipmodel_sync.sources import parse_source
-from clipmodel_sync.volume import Staging
+from clipmodel_sync.sources.fetch import fetch, parse_source
+from clipmodel_sync.sources.options import FetchOptions
+from clipmodel_sync.volume.faults import translate_errors
+from clipmodel_sync.volume.lock import locked
+from clipmodel_sync.volume.publish import (
+    digest_file,
+    prepare_repository,
+    publish,
+    publish_candidate,
+    remove_version,
+)
+from clipmodel_sync.volume.staging import StagedFile, Staging, staged
+from clipmodel_sync.volume.state import read_state, write_state
 
 log = logging.getLogger(__name__)
 
@@ -58,23 +67,23 @@ def sync(request: Request, *, fetch_options: FetchOptions, lock_patience_seconds
     """
     layout = VersionLayout(root=request.volume, model=request.model, version=request.version)
     with (
-        volume.translate_errors(),
-        volume.locked(layout, patience_seconds=lock_patience_seconds, sleep=fetch_options.sleep),
-        volume.staged(layout) as staging,
+        translate_errors(),
+        locked(layout, patience_seconds=lock_patience_seconds, sleep=fetch_options.sleep),
+        staged(layout) as staging,
         # Left only when all that was begun there has ended.
         ThreadPoolExecutor() as background,
     ):
         background.submit(_import_libraries)
         present = _find(request, layout, staging) or _fetch(request, staging, fetch_options, background)
         vectors = _inspect_and_prove(request, present)
-        report = _settle(volume.read_state(layout), _record(request, present, vectors), vectors)
+        report = _settle(read_state(layout), _record(request, present, vectors), vectors)
         if present.flushed is None:
-            volume.prepare_repository(layout)
+            prepare_repository(layout)
         else:
             present.flushed.result()
-            volume.publish(layout, staging)
-        volume.publish_candidate(layout, staging)
-        volume.write_state(layout, report)
+            publish(layout, staging)
+        publish_candidate(layout, staging)
+        write_state(layout, report)
     log.info("version %s is on the volume: %s", request.version, layout.version_file)
     return report
 
@@ -82,7 +91,7 @@ def sync(request: Request, *, fetch_options: FetchOptions, lock_patience_seconds
 def _find(request: Request, layout: VersionLayout, staging: Staging) -> _Present | None:
     """Return the wanted version if the volume has it; remove what an interrupted run left of another."""
     state = _read_state(request, layout)
-    found = volume.digest_file(layout.version_file)
+    found = digest_file(layout.version_file)
     if found is not None and found[0] == request.sha256:
         log.info("version %s is on the volume with the wanted digest: nothing to fetch", request.version)
         return _Present(path=layout.version_file, size_bytes=found[1])
@@ -93,13 +102,13 @@ def _find(request: Request, layout: VersionLayout, staging: Staging) -> _Present
         case _State.UNREADABLE if found is not None:
             raise _immutable(request, found[0])
         case _State.UNREADABLE | _State.ABSENT:
-            volume.remove_version(layout.version_directory, staging)
-            volume.remove_version(layout.candidate_directory, staging)
+            remove_version(layout.version_directory, staging)
+            remove_version(layout.candidate_directory, staging)
     return None
 
 
 def _read_state(request: Request, layout: VersionLayout) -> _State:
-    text = volume.read_state(layout)
+    text = read_state(layout)
     if text is None:
         return _State.ABSENT
     try:
@@ -127,7 +136,7 @@ def _import_libraries() -> None:
 
 
 def _fetch(request: Request, staging: Staging, options: FetchOptions, background: Executor) -> _Present:
-    file = volume.StagedFile(staging.file)
+    file = StagedFile(staging.file)
     try:
         _fetch_wanted(request, file, options)
     except BaseException:
@@ -137,13 +146,17 @@ def _fetch(request: Request, staging: Staging, options: FetchOptions, background
     return _Present(path=staging.file, size_bytes=file.size_bytes, flushed=background.submit(_finish, file))
 
 
-def _fetch_wanted(request: Request, file: volume.StagedFile, options: FetchOptions) -> None:
-    source = parse_source(request.uri, source_root=request.source_root)
-    was_put_together = fetch(source, file=file, root=request.volume, options=options)
+def _fetch_wanted(request: Request, file: StagedFile, options: FetchOptions) -> None:
+    source = parse_source(request.uri)
+
+    def fetch_all() -> bool:
+        return fetch(source, file=file, volume=request.volume, source_root=request.source_root, options=options)
+
+    was_put_together = fetch_all()
     if was_put_together and file.sha256 != request.sha256:
         # The server may have sent parts of two different files: ask once more, for all of it.
         file.restart()
-        fetch(source, file=file, root=request.volume, options=options)
+        fetch_all()
     if file.sha256 != request.sha256:
         raise SyncError(
             SyncReason.DIGEST_MISMATCH,
@@ -152,9 +165,9 @@ def _fetch_wanted(request: Request, file: volume.StagedFile, options: FetchOptio
         )
 
 
-def _finish(file: volume.StagedFile) -> None:
+def _finish(file: StagedFile) -> None:
     try:
-        with volume.translate_errors(needed_bytes=file.size_bytes):
+        with translate_errors(needed_bytes=file.size_bytes):
             file.finish()
     finally:
         file.close()

@@ -22,6 +22,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 
+from clipmodel_contract.tensors import Tensors
 from clipmodel_export import verify
 from clipmodel_export.errors import (
     CheckpointError,
@@ -36,7 +37,6 @@ from clipmodel_export.golden import render_golden_images
 from clipmodel_export.model import (
     CheckpointFile,
     CheckResult,
-    Contract,
     ExportRequest,
     PretrainedTag,
     RandomWeights,
@@ -159,7 +159,7 @@ def test_random_weights_are_the_seed(tmp_path: Path) -> None:
     again = run(tmp_path / "2.onnx", RandomWeights(3))
     other = run(tmp_path / "3.onnx", RandomWeights(4))
     assert first.sha256 == again.sha256 != other.sha256
-    assert first.contract == Contract(32, 24)
+    assert first.tensors == Tensors(image_size=32, dimension=24)
     assert first.is_random
     assert all(check.passed for check in first.checks)
     assert len(first.checks) == verify.IN_TOTAL

@@ -25,6 +25,7 @@ import onnxruntime
 
 from clipmodel_contract import golden
 from clipmodel_contract.names import default_model_name
+from clipmodel_contract.ports import HTTP_PORT
 from support.api import ApiError
 from support.cluster import Kubectl, Object, until
 
@@ -184,7 +185,7 @@ def known_answers(
     model: str,
     rate_per_s: float,
     duration_s: float,
-    port: int = 8000,
+    port: int = HTTP_PORT,
     listen: int | None = None,
     keeps_connections: bool = True,
 ) -> Object:

@@ -14,8 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from clipmodel_client.__main__ import app
-from clipmodel_client.compare import WEIGHTS_PROPERTY, compare
+from clipmodel_client.compare import compare
 from clipmodel_client.errors import EmbeddingError, ExitCode
+from clipmodel_contract.model_metadata import WEIGHTS_KEY
 
 PHOTOS = [str(photo) for photo in sorted((Path(__file__).parents[3] / "demo" / "photos").glob("*.jpg"))]
 SIZE, DIMENSION = 32, 8
@@ -47,7 +48,7 @@ def write_model(path: Path, *, offset: float = 0.5, weights: str = "laion2b") ->
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    helper.set_model_props(model, {WEIGHTS_PROPERTY: weights})
+    helper.set_model_props(model, {WEIGHTS_KEY: weights})
     onnx.save(model, str(path))
     return path
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from clipmodel_contract import golden
 from clipmodel_export.golden import render_golden_images
-from clipmodel_sync.proof import golden_images
+from clipmodel_sync.checks.proof import golden_images
 
 
 def image_by_numpy(index: int, size: int) -> npt.NDArray[np.float32]:

@@ -109,6 +109,11 @@ def test_failures(result: str, *, is_final: bool) -> None:
     assert found == Failure("DigestMismatch", "m" * 256, is_final=is_final, version=1)
 
 
+def test_a_reason_that_status_has_no_room_for_is_cut() -> None:
+    found = parse_report(build_failure("R" * 70))
+    assert found == Failure("R" * 64, "it went wrong, mend it", is_final=True, version=1)
+
+
 @pytest.mark.parametrize(
     "broken",
     [

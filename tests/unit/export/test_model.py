@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from clipmodel_contract.model_metadata import is_random
+from clipmodel_contract.tensors import Tensors
 from clipmodel_export.model import (
     CheckpointFile,
-    Contract,
     Exported,
     PretrainedTag,
     RandomWeights,
     Weights,
-    is_random,
     parse_weights,
     render_clipmodel,
     render_metadata,
@@ -21,18 +21,18 @@ from clipmodel_export.model import (
 SHA256 = "ab" * 32
 
 
-def build_exported(path: str, weights: Weights, *, contract: Contract | None = None) -> Exported:
-    contract = contract or Contract(224, 512)
+def build_exported(path: str, weights: Weights, *, tensors: Tensors | None = None) -> Exported:
+    tensors = tensors or Tensors(image_size=224, dimension=512)
     return Exported(
         path=Path(path),
         sha256=SHA256,
         size_bytes=351_285_667,
-        contract=contract,
+        tensors=tensors,
         metadata=render_metadata(
             architecture="ViT-B-32",
             weights=weights,
             quick_gelu=False,
-            contract=contract,
+            tensors=tensors,
             checkpoint_sha256=None,
         ),
         parameters=87_849_216,
@@ -62,7 +62,7 @@ def test_metadata_names_the_weights_and_no_folder() -> None:
         architecture="ViT-B-32",
         weights=CheckpointFile(Path("/home/me/secret-project/weights.pt")),
         quick_gelu=True,
-        contract=Contract(224, 512),
+        tensors=Tensors(image_size=224, dimension=512),
         checkpoint_sha256=SHA256,
     )
     assert metadata == {
@@ -118,6 +118,10 @@ def test_the_snippet_is_a_clipmodel_for_this_file(path: str, name: str, version:
 
 
 def test_only_one_size_is_served() -> None:
-    assert Contract(224, 512).is_served
-    assert not Contract(224, 768).is_served
-    assert not Contract(336, 512).is_served
+    def is_served(image_size: int, dimension: int) -> bool:
+        tensors = Tensors(image_size=image_size, dimension=dimension)
+        return build_exported("model.onnx", RandomWeights(0), tensors=tensors).is_served
+
+    assert is_served(224, 512)
+    assert not is_served(224, 768)
+    assert not is_served(336, 512)

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 
+from clipmodel_contract.tensors import Tensors
 from clipmodel_export.errors import ExitCode, VerificationError
-from clipmodel_export.model import CheckResult, Contract
+from clipmodel_export.model import CheckResult
 from clipmodel_export.verify import (
     BATCHES,
     IN_TOTAL,
@@ -34,7 +35,7 @@ class TinyReference:
     """Stands where PyTorch stands: the faultless tiny model, run on its own."""
 
     session: onnxruntime.InferenceSession
-    contract: Contract
+    tensors: Tensors
 
     def embed(self, images: Vectors) -> Vectors:
         result: Vectors = self.session.run(["embedding"], {"image": images})[0]
@@ -45,7 +46,7 @@ class TinyReference:
 def reference() -> TinyReference:
     return TinyReference(
         session=onnxruntime.InferenceSession(build_tiny_onnx(image_size=SIZE, dimension=DIMENSION)),
-        contract=Contract(SIZE, DIMENSION),
+        tensors=Tensors(image_size=SIZE, dimension=DIMENSION),
     )
 
 

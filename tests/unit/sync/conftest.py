@@ -18,8 +18,8 @@ from clipmodel_contract.reasons import SyncReason
 from clipmodel_contract.tensors import Tensors
 from clipmodel_contract.volume_layout import VersionLayout
 from clipmodel_sync.errors import SyncError
-from clipmodel_sync.fetch import FetchOptions
 from clipmodel_sync.request import Request
+from clipmodel_sync.sources.options import FetchOptions
 from clipmodel_sync.sync import sync
 from support.tiny_onnx import build_tiny_onnx
 

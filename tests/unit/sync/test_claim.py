@@ -1,14 +1,14 @@
 """Files in claims: read from where the operator mounts them, and from nowhere else."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from clipmodel_contract.reasons import SyncReason
-from clipmodel_contract.source_uri import HttpUri
+from clipmodel_contract.source_uri import ClaimUri, HttpUri
 from clipmodel_sync.errors import SyncError
-from clipmodel_sync.sources import ClaimSource, parse_source
+from clipmodel_sync.sources.fetch import parse_source
 
 from .conftest import Place
 
@@ -80,13 +80,14 @@ def test_a_file_that_may_not_be_read(place: Place, model: bytes, monkeypatch: py
 )
 def test_a_uri_that_cannot_be_understood(uri: str) -> None:
     with pytest.raises(SyncError) as caught:
-        parse_source(uri, source_root=Path("/source"))
+        parse_source(uri)
     assert caught.value.reason is SyncReason.SOURCE_REJECTED
     assert "secret" not in caught.value.message
 
 
 def test_what_a_message_shows_of_a_uri() -> None:
-    found = parse_source("https://host:8443/a/b.onnx?sig=secret#part", source_root=Path("/source"))
+    found = parse_source("https://host:8443/a/b.onnx?sig=secret#part")
     assert found == HttpUri("https://host:8443/a/b.onnx?sig=secret#part", "https://host:8443/a/b.onnx")
-    claim = parse_source("pvc://claim/a/b.onnx", source_root=Path("/source"))
-    assert claim == ClaimSource(Path("/source/claim"), Path("/source/claim/a/b.onnx"), "pvc://claim/a/b.onnx")
+    claim = parse_source("pvc://claim/a/b.onnx")
+    assert claim == ClaimUri("claim", PurePosixPath("a/b.onnx"))
+    assert claim.shown == "pvc://claim/a/b.onnx"

@@ -60,7 +60,7 @@ def test_an_end_that_waiting_may_mend(
     place: Place, web: WebServer, model: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
-    monkeypatch.setattr("clipmodel_sync.fetch.FetchOptions", lambda: place.options)
+    monkeypatch.setattr("clipmodel_sync.sources.options.FetchOptions", lambda: place.options)
     web.answers.append(status(503))
     assert cli.main(arguments(place, f"{web.url}/vit.onnx", model)) == 11
     assert report(place)["result"] == "Retry"
@@ -143,7 +143,7 @@ def test_the_report_is_written_into_the_file_that_is_there(place: Place, model: 
 
 def test_telemetry_is_off_before_onnxruntime_is_loaded() -> None:
     code = (
-        "import os, sys; import clipmodel_sync.cli, clipmodel_sync.proof;"
+        "import os, sys; import clipmodel_sync.cli, clipmodel_sync.checks.proof;"
         "assert 'onnxruntime' not in sys.modules and 'onnx' not in sys.modules;"
         "print(os.environ['ORT_DISABLE_TELEMETRY'], os.environ['HF_HUB_DISABLE_TELEMETRY'])"
     )

@@ -9,9 +9,9 @@ import pytest
 
 from clipmodel_contract.reasons import SyncReason
 from clipmodel_contract.tensors import Tensors
+from clipmodel_sync.checks.inspection import inspect
+from clipmodel_sync.checks.proof import golden_images, prove
 from clipmodel_sync.errors import SyncError
-from clipmodel_sync.inspection import inspect
-from clipmodel_sync.proof import golden_images, prove
 from support.tiny_onnx import Dtype, Fault, TinyOptions, build_tiny_onnx
 
 from .conftest import DIMENSION, SIZE, Place

@@ -1,6 +1,9 @@
 """The locks are whole, carry no addresses, and say the same as pyproject.toml."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -45,3 +48,18 @@ def test_images_hold_the_versions_that_the_tests_run_with(name: str) -> None:
     tested = pinned(ROOT / "requirements" / "dev.txt")
     for package, versions in pinned(ROOT / "requirements" / name).items():
         assert versions <= tested[package], package
+
+
+def test_the_sync_program_loads_nothing_of_the_operators_libraries() -> None:
+    program = (
+        "import sys, clipmodel_sync.sync, clipmodel_sync.cli; print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "operator")},
+    )  # fmt: skip
+    loaded = set(result.stdout.split()) - sys.stdlib_module_names
+    assert {"clipmodel_sync", "clipmodel_contract", "numpy", "urllib3"} <= loaded
+    known = set(pinned(ROOT / "requirements" / "sync.txt"))
+    missing = {"pydantic", "kopf", "kubernetes", "aiohttp", "typer", "rich", "yaml", "clipmodel_operator"} - known
+    assert not loaded & missing

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clipmodel_sync.skeleton import read_skeleton
+from clipmodel_sync.checks.skeleton import read_skeleton
 from support.tiny_onnx import build_tiny_onnx
 
 # Its large weight is 48 x 512 floats.

@@ -7,8 +7,8 @@ from typing import Any
 
 from clipmodel_contract.reasons import SyncReason
 from clipmodel_contract.tensors import Tensors
+from clipmodel_sync.checks.skeleton import read_skeleton
 from clipmodel_sync.errors import SyncError
-from clipmodel_sync.skeleton import read_skeleton
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from urllib3 import exceptions as http_errors
 
 from clipmodel_contract.reasons import SyncReason
 from clipmodel_contract.source_uri import HttpUri
-from clipmodel_sync import volume
 from clipmodel_sync.errors import SyncError, truncated
-from clipmodel_sync.fetch import FetchOptions
 from clipmodel_sync.progress import Progress
+from clipmodel_sync.sources.options import FetchOptions
+from clipmodel_sync.volume.faults import check_space, translate_errors
+from clipmodel_sync.volume.staging import CHUNK_BYTES, StagedFile
 
 MAX_REDIRECTS: Final = 10
 # A server that asks for more patience than this gets it from the Job's own backoff.
@@ -34,10 +35,10 @@ _LATER: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TO
 class Download:
     """One file on its way from a server into the staged file."""
 
-    def __init__(self, source: HttpUri, *, file: volume.StagedFile, root: Path, options: FetchOptions) -> None:
+    def __init__(self, source: HttpUri, *, file: StagedFile, volume: Path, options: FetchOptions) -> None:
         self._source = source
         self._file = file
-        self._root = root
+        self._volume = volume
         self._options = options
         self._progress = Progress(source.shown, clock=options.clock)
         # What names the content that we have a part of.
@@ -85,14 +86,14 @@ class Download:
                     raise _status_error(self._source, status)
             expected = _total_bytes(response, offset=self._file.size_bytes)
             if expected is not None:
-                volume.check_space(self._root, expected - self._file.size_bytes)
+                check_space(self._volume, expected - self._file.size_bytes)
             self._progress.start(self._file.size_bytes)
             self._read_body(response, expected)
 
     def _read_body(self, response: urllib3.BaseHTTPResponse, expected_bytes: int | None) -> None:
-        pieces = response.stream(volume.CHUNK_BYTES, decode_content=False)
+        pieces = response.stream(CHUNK_BYTES, decode_content=False)
         while data := self._next(pieces, expected_bytes):
-            with volume.translate_errors(needed_bytes=expected_bytes):
+            with translate_errors(needed_bytes=expected_bytes):
                 self._file.write(data)
             self._progress.update(self._file.size_bytes, expected_bytes)
 
