@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from clipmodel_operator.models.errors import GoneError, RetryError
+from clipmodel_operator.models.errors import ConflictError, GoneError
 from clipmodel_operator.models.resources import Resource
 from support.fake_clock import FakeClock
 from support.server_side_apply import Object, canonicalise, merge, with_defaults
@@ -154,10 +154,8 @@ class FakeApiServer:
         if live is None and part:
             raise GoneError(f"{what}: not found")
         uid = applied["metadata"].pop("uid", None)
-        if live is not None and uid is not None and uid != live["metadata"]["uid"]:
-            raise RetryError(
-                f"{what}: Precondition failed: UID in precondition: {uid}, UID in object meta: {live['metadata']['uid']}"
-            )
+        if uid is not None and uid != (live or {"metadata": {}})["metadata"].get("uid"):
+            raise ConflictError(f"{what}: the object of uid {uid} is not there, or another of its name")
         self.writes.append(what)
         previous = self.applied.get((identity, part))
         if part:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from clipmodel_operator.clients.reader import ForbiddenError
+from clipmodel_operator.clients.reader import ReadForbiddenError
 from clipmodel_operator.inspection.codes import DiffCode
 from clipmodel_operator.inspection.consequences import Consequence, list_consequences
 from clipmodel_operator.inspection.difference import ObjectDiff, compare
@@ -126,7 +126,7 @@ async def _settings(
     if triton is None or sync is None:
         try:
             operator = await reads.get(DEPLOYMENTS, operator_namespace, _OPERATOR)
-        except ForbiddenError:
+        except ReadForbiddenError:
             operator = None
         containers: list[Any] = operator["spec"]["template"]["spec"]["containers"] if operator else []
         env = {v["name"]: v.get("value") for c in containers for v in c.get("env") or ()}

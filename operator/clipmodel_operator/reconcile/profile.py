@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from clipmodel_operator.models import names
 from clipmodel_operator.models.api import SERVED_PROFILES, Profile
 from clipmodel_operator.models.clipmodel import ClipModel
-from clipmodel_operator.models.errors import MissingRightError
+from clipmodel_operator.models.errors import ForbiddenError
 from clipmodel_operator.models.facts import Observed
 from clipmodel_operator.models.quantity import parse_quantity
 from clipmodel_operator.models.resources import NODES, Resource
@@ -55,9 +55,9 @@ async def resolve_profile(store: NodeStore, model: ClipModel, observed: Observed
         resource = next(iter(gpu_resources(model)))
         try:
             nodes = await store.list_objects(NODES)
-        except MissingRightError as error:
+        except ForbiddenError as error:
             # The right is no part of the operator's own role, and the API server's words do not say where to get it.
-            raise MissingRightError(
+            raise ForbiddenError(
                 "The operator may not list nodes, which profile auto needs: kubectl apply --server-side -k manifests/auto-profile, "
                 f"or set spec.profile to cpu or gpu. It looks for a node that offers {resource}."
             ) from error

@@ -130,6 +130,8 @@ class Reconciler:
             return True  # noqa: TRY300 - what follows is the list of what may go wrong
         except StalledError as error:
             state.blocked = blocked_by(error.reason, str(error), is_stalled=True)
+            if error.look_again:
+                state.again = Again()
         except RetryError as error:
             logger.warning("%s: %s", key, error)
             state.blocked = blocked_by(silent, str(error), is_stalled=False)

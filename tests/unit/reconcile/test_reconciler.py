@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clipmodel_operator.assessment.events import Event
-from clipmodel_operator.models.errors import GoneError, RejectedError, RetryError
+from clipmodel_operator.models.errors import DeniedError, GoneError, RejectedError, RetryError
 from clipmodel_operator.reconcile.report import render_event
 from support.builders import NOW, build_object, build_spec
 from support.simulation import KEY, Simulation
@@ -23,15 +23,16 @@ def failing(what: str, error: Exception) -> Callable[[str], None]:
 
 
 @pytest.mark.parametrize(
-    ("error", "ready", "reconciling"),
+    ("error", "ready", "reconciling", "again"),
     [
-        (RejectedError("spec: no"), ("False", "ObjectRejected"), None),
-        (RetryError("HTTP 500"), ("False", "ApiUnavailable"), ("True", "ProgressingWithRetry")),
-        (GoneError("namespace is going"), ("False", "ApiUnavailable"), ("True", "ProgressingWithRetry")),
-        (KeyError("innards"), ("False", "InternalError"), ("True", "ProgressingWithRetry")),
+        (RejectedError("spec: no"), ("False", "ObjectRejected"), None, False),
+        (DeniedError("a policy says no"), ("False", "ObjectRejected"), None, True),
+        (RetryError("HTTP 500"), ("False", "ApiUnavailable"), ("True", "ProgressingWithRetry"), True),
+        (GoneError("namespace is going"), ("False", "ApiUnavailable"), ("True", "ProgressingWithRetry"), True),
+        (KeyError("innards"), ("False", "InternalError"), ("True", "ProgressingWithRetry"), True),
     ],
 )
-async def test_what_an_error_becomes(error: Exception, ready: Any, reconciling: Any) -> None:
+async def test_what_an_error_becomes(error: Exception, ready: Any, reconciling: Any, *, again: bool) -> None:
     simulation = Simulation()
     simulation.create()
     simulation.cluster.before_write = failing("apply PersistentVolumeClaim", error)
@@ -40,11 +41,25 @@ async def test_what_an_error_becomes(error: Exception, ready: Any, reconciling: 
     assert simulation.says("Ready") == ready
     assert simulation.says("Reconciling") == reconciling
     assert (simulation.condition("Stalled") is not None) == (reconciling is None)
-    assert (simulation._timer is not None) == (reconciling is not None), "tried again, unless a person must act"
+    assert (simulation._timer is not None) == again, "tried again, unless only the spec can mend it"
     assert "innards" not in str(simulation.status)
     simulation.cluster.before_write = lambda _: None
     simulation.queue.add(KEY)
     await simulation.settle_waiting(seconds=60)
+    simulation.assert_ready()
+
+
+async def test_what_a_policy_refuses_is_made_when_the_policy_is_lifted() -> None:
+    """Nobody tells the operator of it: no object of its own changes."""
+    simulation = Simulation()
+    simulation.create()
+    simulation.cluster.before_write = failing("apply Deployment", DeniedError("a policy says no"))
+    await simulation.settle_waiting(seconds=60)
+    assert simulation.says("Stalled") == ("True", "ObjectRejected")
+    message = simulation.condition("Ready")["message"]  # type: ignore[index]  # it is there
+    assert "a policy says no. Correct what it names, in the spec or in the cluster's own rules." in message
+    simulation.cluster.before_write = lambda _: None
+    await simulation.settle_waiting(seconds=600)
     simulation.assert_ready()
 
 
