@@ -153,9 +153,13 @@ class FakeApiServer:
         live = self.objects.get(identity)
         if live is None and part:
             raise GoneError(f"{what}: not found")
-        uid = applied["metadata"].pop("uid", None)
-        if uid is not None and uid != (live or {"metadata": {}})["metadata"].get("uid"):
+        uid, version = (applied["metadata"].pop(k, None) for k in ("uid", "resourceVersion"))
+        there = live["metadata"] if live is not None else {}
+        # The status of a custom resource is applied whatever uid is named; asked of Kubernetes 1.34.
+        if uid is not None and uid != there.get("uid") and not part:
             raise ConflictError(f"{what}: the object of uid {uid} is not there, or another of its name")
+        if version is not None and version != there.get("resourceVersion"):
+            raise ConflictError(f"{what}: the object has been modified")
         self.writes.append(what)
         previous = self.applied.get((identity, part))
         if part:

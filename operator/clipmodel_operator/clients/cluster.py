@@ -223,7 +223,7 @@ class Cluster:
             return
 
     async def apply_status(self, resource: Resource, namespace: str, manifest: Mapping[str, Any]) -> Object:
-        """Apply the status subresource: never spec, labels or annotations. A uid in the manifest guards against a successor of the same name."""
+        """Apply the status subresource: never spec, labels or annotations. A resourceVersion in the manifest guards against a successor of the same name."""
         return await self.request(
             "PATCH",
             resource.path(namespace, manifest["metadata"]["name"], "status"),

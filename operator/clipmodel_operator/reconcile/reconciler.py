@@ -239,7 +239,7 @@ class Reconciler:
             if state.event is not None:
                 event, state.event = state.event, None
                 await write_event(self._store, obj, event, now=now)
-            written = await write_status(self._store, obj, status, now=now)
+            written = await write_status(self._store, obj, status, resource_version=self._latest_version(obj), now=now)
         except GoneError:
             return False
         except RetryError as error:
@@ -255,3 +255,9 @@ class Reconciler:
             # The cache must have what was written, or the next pass would write it again.
             self._cache.put(CLIP_MODELS.kind, written)
         return True
+
+    def _latest_version(self, obj: Mapping[str, Any]) -> str:
+        """Give the latest resourceVersion that is known of the very object: an edit during the pass is no reason not to tell."""
+        metadata = obj["metadata"]
+        latest = (self._cache.get(CLIP_MODELS.kind, metadata["namespace"], metadata["name"]) or obj)["metadata"]
+        return str((latest if latest["uid"] == metadata["uid"] else metadata)["resourceVersion"])

@@ -114,15 +114,30 @@ async def test_what_is_being_deleted_is_left_alone() -> None:
 async def test_a_successor_of_the_same_name_does_not_get_the_status_of_the_one_before() -> None:
     simulation = Simulation()
     simulation.create()
-    await simulation.settle()
-    old = simulation.clip
-    simulation.cluster.remove(old)
+    simulation.deliver_all()
+    simulation.cluster.remove(simulation.clip)
     simulation.create()
-    simulation.queue.add(KEY)
     await simulation.work()  # no event has come yet: the cache still has the one before
+    assert simulation.cluster.find("Job"), "the pass went on until there was a status to write"
     assert simulation.status == {"observedGeneration": -1}
     await simulation.settle_waiting(seconds=60)
     simulation.assert_ready()
+
+
+async def test_an_edit_during_a_pass_does_not_cost_its_status() -> None:
+    """Status names the state of the object that it was read at; an edit that has been heard of moves it on."""
+    simulation = Simulation()
+    simulation.create()
+    simulation.deliver_all()
+
+    def edit(what: str) -> None:
+        if what.startswith("create Job"):
+            simulation.cluster.edit(simulation.clip, lambda o: o["metadata"].update(annotations={"a": "b"}))
+            simulation.deliver_all()
+
+    simulation.cluster.before_write = edit
+    await simulation.work()
+    assert simulation.says("Ready") == ("Unknown", "SyncPending")
 
 
 def test_the_same_event_has_the_same_name() -> None:
