@@ -67,8 +67,7 @@ KINDS = (
     Kind("ClusterRoleBinding", _RBAC, "clusterrolebindings", is_namespaced=False),
     Kind("PriorityClass", "scheduling.k8s.io/v1", "priorityclasses", is_namespaced=False),
     Kind("RuntimeClass", "node.k8s.io/v1", "runtimeclasses", is_namespaced=False),
-    Kind("ValidatingAdmissionPolicy", _ADMISSION, "validatingadmissionpolicies", is_namespaced=False),
-    Kind("ValidatingAdmissionPolicyBinding", _ADMISSION, "validatingadmissionpolicybindings", is_namespaced=False),
+    Kind("ValidatingWebhookConfiguration", _ADMISSION, "validatingwebhookconfigurations", is_namespaced=False),
     Kind("CustomResourceDefinition", "apiextensions.k8s.io/v1", "customresourcedefinitions", is_namespaced=False),
 )
 _SHORT = {"clip": "clipmodel", "pvc": "persistentvolumeclaim"}

@@ -27,8 +27,8 @@ class PassOutcome:
 
     @property
     def has_failed(self) -> bool:
-        """The world failed, or we did. What only a person can mend is no failure of the pass: waiting changes nothing."""
-        return any(not isinstance(e, StalledError) for e in self.errors)
+        """The world failed, or we did. What only a person can mend is no failure of the pass, unless no event would tell that it is mended."""
+        return any(not isinstance(e, StalledError) or e.look_again for e in self.errors)
 
 
 def plan_requeue(outcome: PassOutcome, *, backoff_s: float) -> float | None:

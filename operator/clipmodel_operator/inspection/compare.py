@@ -13,7 +13,7 @@ from rich.text import Text
 
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.api.v1alpha1.spec import Profile
-from clipmodel_operator.clients.reader import ForbiddenError
+from clipmodel_operator.clients.reader import ReadForbiddenError
 from clipmodel_operator.inspection.codes import DiffCode
 from clipmodel_operator.inspection.consequences import Consequence, list_consequences
 from clipmodel_operator.inspection.difference import ObjectDiff, compare
@@ -126,7 +126,7 @@ async def _settings(
     """Find out the operator's settings: as the user says, as its Deployment says, as what it made last says; else this release's."""
     try:
         operator = await reads.get(DEPLOYMENTS, operator_namespace, _OPERATOR)
-    except ForbiddenError:
+    except ReadForbiddenError:
         operator = None
     containers: list[Any] = operator["spec"]["template"]["spec"]["containers"] if operator else []
     env = {v["name"]: v.get("value") for c in containers for v in c.get("env") or ()}

@@ -19,7 +19,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from clipmodel_operator.clients.reader import AbsentError, ForbiddenError
+from clipmodel_operator.clients.reader import AbsentError, ReadForbiddenError
 from clipmodel_operator.inspection.codes import StatusCode
 from clipmodel_operator.inspection.gather import Gatherer, NoSuchClipModelError, Reads
 from clipmodel_operator.inspection.lines import changed_lines, facts_of
@@ -183,7 +183,7 @@ class Follower:
                 if self.seen is None:
                     raise
                 raise NoSuchClipModelError(f"ClipModel {self.question.name} was deleted") from None
-            except (ForbiddenError, AbsentError):
+            except (ReadForbiddenError, AbsentError):
                 raise
             except ClipModelError as error:
                 if self.seen is None:

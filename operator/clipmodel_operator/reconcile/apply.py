@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.assessment.drift import holds
 from clipmodel_operator.models import reasons
-from clipmodel_operator.models.errors import RejectedError, RetryError, StalledError
+from clipmodel_operator.models.errors import DeniedError, RejectedError, RetryError, StalledError
 from clipmodel_operator.models.names import Key
 from clipmodel_operator.models.ownership import owner_of
 from clipmodel_operator.models.resources import BY_KIND, DEPLOYMENTS, JOBS, SECRETS, Resource
@@ -119,7 +119,11 @@ async def _guard(request: Any, manifest: Manifest) -> Any:
         return await request
     except RejectedError as error:
         name = f"{manifest['kind']} {manifest['metadata']['name']}"
-        raise StalledError(
-            reasons.OBJECT_REJECTED,
-            f"The API server refuses {name}: {error}. Correct the field of the spec that it names.",
-        ) from error
+        is_denied = isinstance(error, DeniedError)
+        advice = (
+            "Correct what it names, in the spec or in the cluster's own rules."
+            if is_denied
+            else "Correct the field of the spec that it names."
+        )
+        message = f"The API server refuses {name}: {str(error).rstrip('.')}. {advice}"
+        raise StalledError(reasons.OBJECT_REJECTED, message, look_again=is_denied) from error

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.api.v1alpha1.status import ClipModelStatus
-from clipmodel_operator.models.errors import MissingRightError
+from clipmodel_operator.models.errors import ForbiddenError
 from clipmodel_operator.models.observed import Observed
 from clipmodel_operator.models.resources import NODES, Resource
 from clipmodel_operator.planning.profile import choose_profile, known_profile, with_profile
@@ -33,9 +33,9 @@ async def read_model(
         resource = next(iter(gpu_resources(model)))
         try:
             nodes = await store.list_objects(NODES)
-        except MissingRightError as error:
+        except ForbiddenError as error:
             # The right is no part of the operator's own role, and the API server's words do not say where to get it.
-            raise MissingRightError(
+            raise ForbiddenError(
                 "The operator may not list nodes, which profile auto needs: kubectl apply --server-side -k manifests/auto-profile, "
                 f"or set spec.profile to cpu or gpu. It looks for a node that offers {resource}."
             ) from error

@@ -238,7 +238,14 @@ class Reconciler:
             if state.event is not None:
                 event, state.event = state.event, None
                 await write_event(self._store, state.obj, event, now=now)
-            written = await write_status(self._store, state.obj, status, previous=state.status, now=now)
+            written = await write_status(
+                self._store,
+                state.obj,
+                status,
+                previous=state.status,
+                resource_version=self._latest_version(state.obj),
+                now=now,
+            )
         except GoneError:
             return False
         except (RetryError, RejectedError) as error:
@@ -251,3 +258,9 @@ class Reconciler:
             self._cache.put(CLIP_MODELS.kind, written)
             state.obj, state.status = written, status
         return True
+
+    def _latest_version(self, obj: Mapping[str, Any]) -> str:
+        """Give the latest resourceVersion that is known of the very object: an edit during the pass is no reason not to tell."""
+        metadata = obj["metadata"]
+        latest = (self._cache.get(CLIP_MODELS.kind, metadata["namespace"], metadata["name"]) or obj)["metadata"]
+        return str((latest if latest["uid"] == metadata["uid"] else metadata)["resourceVersion"])

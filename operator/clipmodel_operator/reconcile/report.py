@@ -24,9 +24,18 @@ class StatusStore(Protocol):
 
 
 async def write_status(
-    store: StatusStore, obj: Mapping[str, Any], status: ClipModelStatus, *, previous: ClipModelStatus, now: datetime
+    store: StatusStore,
+    obj: Mapping[str, Any],
+    status: ClipModelStatus,
+    *,
+    previous: ClipModelStatus,
+    resource_version: str,
+    now: datetime,
 ) -> dict[str, Any] | None:
-    """Write the status if it differs from what the object has, then tell the events. Gives the object as written; None where nothing was."""
+    """Write the status if it differs from what the object has, then tell the events. Gives the object as written; None where nothing was.
+
+    `resource_version` is the latest that is known of this very object. Raises ConflictError where it is past: the one that is there may be a successor.
+    """
     content = status.to_manifest()
     if content == _ours(obj.get("status") or {}):
         return None
@@ -34,7 +43,12 @@ async def write_status(
     manifest = {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
-        "metadata": {"name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"]},
+        # Not the uid: an apply of a custom resource's status is accepted whatever uid it names (Kubernetes 1.34).
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "resourceVersion": resource_version,
+        },
         "status": content,
     }
     written = await store.apply_status(CLIP_MODELS, metadata["namespace"], manifest)

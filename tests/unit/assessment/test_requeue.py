@@ -36,6 +36,7 @@ CASES: dict[str, tuple[PassOutcome, bool, float | None]] = {
     "the API server asks for less patience than we have": (PassOutcome((RetryError("429", retry_after_s=1.0),)), True, BACKOFF_S),
     "nothing comes before a Retry-After": (PassOutcome((RetryError("429", retry_after_s=90.0),), surge_recheck_s=12.0), True, 90.0),
     "of two Retry-Afters the later counts": (PassOutcome((RetryError("429", retry_after_s=90.0), RetryError("429", retry_after_s=60.0))), True, 90.0),
+    "a rule of the cluster denies an object, and nobody would tell that it is lifted": (PassOutcome((StalledError("ObjectRejected", "mend it", look_again=True),)), True, BACKOFF_S),
     "stalled, and then its status could not be written": (PassOutcome((*STALLED, *FAILED)), True, BACKOFF_S),
 }  # fmt: skip
 
