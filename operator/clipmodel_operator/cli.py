@@ -20,6 +20,7 @@ import typer
 from clipmodel_operator import __version__
 from clipmodel_operator.models.errors import ClipModelError
 from clipmodel_operator.rendering.settings import DEFAULT_PRE_STOP_S, LONGEST_PRE_STOP_S
+from clipmodel_operator.runtime.standard_output import ends_when_reader_goes
 
 
 class ExitCode(IntEnum):
@@ -204,11 +205,12 @@ _mount_programs()
 
 def main() -> None:
     """Run the command. Only errors of ours become a clean message; anything else is a bug, and shows its traceback."""
-    try:
-        app()
-    except ClipModelError as error:
-        typer.secho(f"clipmodel: {error}", fg=typer.colors.RED, err=True)
-        raise SystemExit(ExitCode.FAILED) from error
+    with ends_when_reader_goes():
+        try:
+            app()
+        except ClipModelError as error:
+            typer.secho(f"clipmodel: {error}", fg=typer.colors.RED, err=True)
+            raise SystemExit(ExitCode.FAILED) from error
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import pytest
 import clipmodel_sync
 from clipmodel_sync import cli
 from clipmodel_sync import sync as sync_module
+from clipmodel_sync.errors import Reason
+from support.command_line import run_without_reader
 
 from .conftest import Place, WebServer, status
 
@@ -153,3 +155,16 @@ def test_telemetry_is_off_before_onnxruntime_is_loaded() -> None:
         [sys.executable, "-c", code], env={**bare, "PYTHONPATH": root}, check=True, text=True, stdout=subprocess.PIPE
     )
     assert found.stdout.split() == ["1", "1"]
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_a_sync_whose_log_nobody_reads_goes_on_to_its_report(tmp_path: Path, *, unbuffered: bool) -> None:
+    report = tmp_path / "report"
+    done = run_without_reader("-m", "clipmodel_sync", "--report", str(report), unbuffered=unbuffered)
+    assert (done.returncode, done.stderr) == (Reason.INVALID_ARGUMENTS.exit_code, "")
+    assert json.loads(report.read_text())["reason"] == "InvalidArguments"
+
+
+def test_help_that_nobody_reads_is_no_failure() -> None:
+    done = run_without_reader("-m", "clipmodel_sync", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
