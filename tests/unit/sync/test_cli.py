@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 import clipmodel_sync
+from clipmodel_contract.exit_codes import exit_code_of
+from clipmodel_contract.reasons import SyncReason
 from clipmodel_sync import cli
 from clipmodel_sync import sync as sync_module
-from clipmodel_sync.errors import Reason
 from support.command_line import run_without_reader
 
 from .conftest import Place, WebServer, status
@@ -161,7 +162,7 @@ def test_telemetry_is_off_before_onnxruntime_is_loaded() -> None:
 def test_a_sync_whose_log_nobody_reads_goes_on_to_its_report(tmp_path: Path, *, unbuffered: bool) -> None:
     report = tmp_path / "report"
     done = run_without_reader("-m", "clipmodel_sync", "--report", str(report), unbuffered=unbuffered)
-    assert (done.returncode, done.stderr) == (Reason.INVALID_ARGUMENTS.exit_code, "")
+    assert (done.returncode, done.stderr) == (exit_code_of(SyncReason.INVALID_ARGUMENTS), "")
     assert json.loads(report.read_text())["reason"] == "InvalidArguments"
 
 
