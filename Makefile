@@ -61,14 +61,14 @@ shell: ## shellcheck, where it is installed
 test: setup ## every check and test, with cluster and images, in one summary
 	@hack/test.sh $(ARGS)
 
-test-fast: setup ## what needs neither cluster, Docker nor torch: a minute or two
-	@PYTHONPATH=tests $(RUN)pytest -p support.pytest_parts --ignore=tests/check -m "not cluster and not triton and not export" $(ARGS)
+test-fast: setup ## what needs neither cluster, Docker nor torch: a minute
+	@PYTHONPATH=tests $(RUN)pytest -p support.pytest_parts -n $${CLIPMODEL_TEST_WORKERS:-2} --ignore=tests/check -m "not cluster and not triton and not export" $(ARGS)
 
 cluster-test: setup ## only what needs a cluster or the images
 	@hack/test.sh -m "cluster or triton" $(ARGS)
 
 chaos: setup ## kill the operator N times (50) at random moments of a stream of edits, under traffic (SEED=n plays a run again)
-	@CLIPMODEL_TEST_KILLS=$(or $(N),50) CLIPMODEL_TEST_SEED=$(SEED) hack/test.sh -s tests/cluster/test_chaos.py $(ARGS)
+	@CLIPMODEL_TEST_WORKERS=0 CLIPMODEL_TEST_KILLS=$(or $(N),50) CLIPMODEL_TEST_SEED=$(SEED) hack/test.sh -s tests/cluster/test_chaos.py $(ARGS)
 
 golden: setup ## write the golden files again: read the diff
 	$(RUN)pytest tests/golden --update-golden $(ARGS) || true

@@ -15,6 +15,8 @@ from demo.console import Narrator
 from demo.errors import DemoError
 from demo.settings import ROOT
 
+from clipmodel_operator.runtime.standard_output import ends_when_reader_goes
+
 sys.path.append(str(ROOT / "tests"))  # models and the model server are those of the tests
 
 from bench import apply, ground, live, scale
@@ -108,4 +110,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ends_when_reader_goes():
+        sys.exit(main())

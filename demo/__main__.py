@@ -4,6 +4,7 @@ import argparse
 import shutil
 import sys
 
+from clipmodel_operator.runtime.standard_output import ends_when_reader_goes
 from demo import cluster, command, diagnosis, install, model, model_server, sample, settings, show
 from demo.console import Narrator
 from demo.errors import DemoError
@@ -75,4 +76,5 @@ def _parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ends_when_reader_goes():
+        sys.exit(main())

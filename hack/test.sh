@@ -3,6 +3,7 @@
 # neither; tests/support/pytest_parts.py makes the first one that does wait for them, and prints the seconds of each part.
 #   CLIPMODEL_TEST_KUBECONFIG=file  uses that cluster in place of kind's. Its nodes must get the images: either push them,
 #                                   CLIPMODEL_IMAGE_PREFIX=registry/path/, or say where they are, CLIPMODEL_{OPERATOR,SYNC,TRITON,MODEL_SERVER}_IMAGE
+#   CLIPMODEL_TEST_WORKERS=2        so many tests at once, each in a lane of its own (tests/support/pytest_lanes.py); 0: one after the other, for -s and --pdb
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/kind/lib.sh
@@ -44,4 +45,5 @@ job=$!
 set +m
 trap '[ -e "$ended" ] || kill -- -$job 2>/dev/null || true' EXIT
 
-PYTHONPATH=tests CLIPMODEL_TEST_ENDED=$ended CLIPMODEL_TEST_LOG=$log .venv/bin/pytest -p support.pytest_parts "$@"
+PYTHONPATH=tests CLIPMODEL_TEST_ENDED=$ended CLIPMODEL_TEST_LOG=$log \
+  .venv/bin/pytest -p support.pytest_parts -n "${CLIPMODEL_TEST_WORKERS:-2}" "$@"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import struct
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,18 +9,18 @@ from typing import Any
 
 import yaml
 
-from clipmodel_contract.report import VersionRecord
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model
+from clipmodel_operator.api.v1alpha1.spec import SERVED_PROFILES, Profile
 from clipmodel_operator.assessment.rollout import choose
 from clipmodel_operator.models import names
-from clipmodel_operator.models.api import SERVED_PROFILES, ModelVersion, Profile
-from clipmodel_operator.models.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.models.errors import ClipModelError
-from clipmodel_operator.models.facts import Observed
+from clipmodel_operator.models.observed import Observed
 from clipmodel_operator.models.resources import CLAIMS
-from clipmodel_operator.reconcile.desired import Desired, plan_desired, plan_versions
-from clipmodel_operator.reconcile.profile import with_profile
-from clipmodel_operator.rendering.config_map import Committed, render_config_map
+from clipmodel_operator.planning.expected import plan_expected
+from clipmodel_operator.planning.profile import with_profile
+from clipmodel_operator.rendering.canonical import without_none
 from clipmodel_operator.rendering.config_pbtxt import render_config_pbtxt
+from clipmodel_operator.rendering.control_key import render_control_secret
 from clipmodel_operator.rendering.settings import RenderSettings
 
 _NO_UID = "00000000-0000-0000-0000-000000000000"
@@ -84,29 +82,15 @@ def load_clip_model(text: str) -> ClipModel:
     return parse_clip_model({**obj, "metadata": metadata})
 
 
-def placeholder_record(version: ModelVersion) -> VersionRecord:
-    """Stand in for what the sync Job would report."""
-    vector = base64.b64encode(struct.pack("<e", 1.0)).decode()
-    return VersionRecord(version.version, version.source.sha256, size_bytes=0, signature="{}", vectors=(vector,))
-
-
 def render_objects(model: ClipModel, settings: RenderSettings) -> list[dict[str, Any]]:
     """Render everything that a ClipModel becomes, as if its sync had just succeeded."""
-    now = datetime.fromtimestamp(0, UTC)
-    records = tuple(placeholder_record(v) for v in model.spec.versions)
-    committed = Committed(choose(model.spec.version_policy, [r.version for r in records]), records)
-    synced = Observed(config_map=render_config_map(model, committed))
-
-    def plan(observed: Observed) -> Desired:
-        versions = plan_versions(model, observed, settings, failures={}, now=now)
-        return plan_desired(model, observed, versions, (), settings, control_key=_NO_KEY, config_failure=None, now=now)
-
-    desired, before = plan(synced), plan(Observed())
-    secret = [desired.secret] if desired.secret else []
-    jobs = [p.job for p in before.versions.plans]
-    claims = [o for o in desired.applied if o["kind"] == CLAIMS.kind]
-    rest = [o for o in desired.applied if o["kind"] != CLAIMS.kind]
-    objects = [*claims, *jobs, *rest[:1], *secret, *rest[1:]]
+    secret = render_control_secret(model, _NO_KEY)
+    expected = plan_expected(
+        model, Observed(), settings, secret_name=secret["metadata"]["name"], now=datetime.fromtimestamp(0, UTC)
+    )
+    claims = [o for o in expected.objects if o["kind"] == CLAIMS.kind]
+    config_map, *rest = (o for o in expected.objects if o["kind"] != CLAIMS.kind)
+    objects = [*claims, *expected.jobs, config_map, without_none(secret), *rest]
     return [{**o, "metadata": {**o["metadata"], "namespace": model.key.namespace}} for o in objects]
 
 

@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Never
+from typing import Final, Never, TextIO
 
 from clipmodel_contract.exit_codes import ExitCode, exit_code_of
 from clipmodel_contract.names import CANDIDATE_SUFFIX, is_candidate_name
@@ -32,16 +32,41 @@ _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 _QUERY: Final = re.compile(r"\?[^\s'\"]+")
 
 
+class _Log(logging.StreamHandler[TextIO]):
+    """The log, for as long as somebody reads it. Without a reader the sync goes on: what it makes, its report and its exit code are elsewhere."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # type: ignore[explicit-override]  # noqa: N802 - logging's name; 3.11 has no typing.override
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            _write_nowhere(self.stream)
+        else:
+            super().handleError(record)
+
+
+def _write_nowhere(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _flush(stream: TextIO) -> None:
+    """Write what is left; the interpreter, which would do it at its end, complains and ends with another exit code."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        _write_nowhere(stream)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Sync one version, write the report, return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO, force=True)
+    logging.basicConfig(handlers=[_Log(sys.stdout)], format="%(message)s", level=logging.INFO, force=True)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         return _run(given)
     finally:
         signal.signal(signal.SIGTERM, previous)
+        _flush(sys.stdout)
 
 
 def _run(arguments: list[str]) -> int:
@@ -66,7 +91,7 @@ def _run(arguments: list[str]) -> int:
         )
     except Exception as error:  # noqa: BLE001 - a bug must reach the status, too
         code = exit_code_of(SyncReason.INTERNAL_ERROR)
-        sys.stdout.write(_QUERY.sub("?…", traceback.format_exc()))
+        log.error("%s", _QUERY.sub("?…", traceback.format_exc().rstrip()))  # noqa: TRY400 - with what is secret in it left out
         text = _failed(
             version,
             SyncReason.INTERNAL_ERROR,

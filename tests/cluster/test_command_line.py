@@ -42,9 +42,10 @@ http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
 class Shell:
     """Runs `clipmodel` with a kubeconfig."""
 
-    def __init__(self, kubeconfig: str, namespace: str) -> None:
+    def __init__(self, kubeconfig: str, namespace: Namespace) -> None:
         self.kubeconfig = kubeconfig
-        self.namespace = namespace
+        self.namespace = namespace.name
+        self.operator = namespace.operator_namespace
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "clipmodel_operator", *arguments]
@@ -70,7 +71,10 @@ class Shell:
         return self("status", "-n", self.namespace, *arguments)
 
     def diff(self, obj: Any, *arguments: str) -> tuple[int, str]:
-        code, out, err = self("diff", "-n", self.namespace, "-f", "-", *arguments, stdin=yaml.safe_dump(obj))
+        code, out, err = self(
+            *("diff", "-n", self.namespace, "--operator-namespace", self.operator, "-f", "-", *arguments),
+            stdin=yaml.safe_dump(obj),
+        )
         return code, out + err
 
 
@@ -83,7 +87,7 @@ def served(shared_namespace: Namespace, tiny: tuple[str, str]) -> Namespace:
 
 @pytest.fixture(scope="module")
 def shell(served: Namespace) -> Shell:
-    return Shell(served.kubectl.kubeconfig, served.name)
+    return Shell(served.kubectl.kubeconfig, served)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +199,7 @@ def user(namespace: Namespace, folder: Path, name: str, *, role: str | None) -> 
     config["contexts"][0]["context"]["user"] = name
     file = folder / name
     file.write_text(yaml.safe_dump(config))
-    return Shell(str(file), namespace.name)
+    return Shell(str(file), namespace)
 
 
 class TestDiff:
@@ -261,14 +265,15 @@ def slow_uri(kubectl: Kubectl, model_server: Any) -> Iterator[str]:  # noqa: ARG
     image = os.environ["CLIPMODEL_SYNC_IMAGE"]
     for obj in _server("slow", {"name": "python", "image": image, "command": ["python3", "-c", _SLOW]}):
         fixtures.apply(obj)
-    fixtures("rollout", "status", "deployment/slow", "--timeout=120s")
+    fixtures.wait_rolled_out("slow")
     yield f"http://slow.{FIXTURES}.svc:8080/model.onnx"
-    fixtures("delete", "deployment/slow", "service/slow", "--wait=false")
+    fixtures.delete("deployment", "slow")
+    fixtures.delete("service", "slow")
 
 
 def test_a_sync_is_followed_to_its_end(namespace: Namespace, slow_uri: str) -> None:
     """Percent and rate come from the Job's log; the end is the version's failure, with its exit code."""
-    shell = Shell(namespace.kubectl.kubeconfig, namespace.name)
+    shell = Shell(namespace.kubectl.kubeconfig, namespace)
     sha256 = hashlib.sha256(b"x" * _SLOW_BYTES).hexdigest()
     namespace.kubectl.apply(clip_model("slow", uri=slow_uri, sha256=sha256))
     code, out, err = shell.status("slow", "--wait", "--timeout", "110", "-o", "json")
@@ -281,7 +286,7 @@ def test_a_sync_is_followed_to_its_end(namespace: Namespace, slow_uri: str) -> N
 
 
 def test_a_version_is_shown_while_it_takes_over(namespace: Namespace, model_server: Any, tmp_path: Path) -> None:
-    shell = Shell(namespace.kubectl.kubeconfig, namespace.name)
+    shell = Shell(namespace.kubectl.kubeconfig, namespace)
     one, two = (model_server.put(build_tiny_onnx(seed=s)) for s in (1, 2))
     obj = clip_model("tiny", uri=one[0], sha256=one[1])
     namespace.kubectl.apply(obj)

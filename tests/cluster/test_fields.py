@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
+from clipmodel_operator.api.v1alpha1.clipmodel import parse_clip_model
 from clipmodel_operator.assessment.drift import holds
 from clipmodel_operator.models import names
-from clipmodel_operator.models.clipmodel import parse_clip_model
-from clipmodel_operator.models.rolling import RollingStrategy
-from clipmodel_operator.reconcile.apply import with_hash
-from clipmodel_operator.rendering.canonical import without_none
+from clipmodel_operator.models.update_strategy import UpdateStrategy
+from clipmodel_operator.rendering.canonical import with_hash, without_none
 from clipmodel_operator.rendering.deployment import render_deployment
 from clipmodel_operator.rendering.service import render_service
 from clipmodel_operator.rendering.settings import RenderSettings
 from support.cluster import Kubectl, Namespace, Object, clip_model, condition, until
+from support.lane import Lane
 
 _EXISTS = {"key": "kubernetes.io/hostname", "operator": "Exists"}
 _APART = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"team": "nobody"}}}
@@ -36,7 +36,8 @@ def classes(kubectl: Kubectl) -> Iterator[str]:
         {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": "runc"}
     )
     yield name
-    kubectl("delete", f"priorityclass/{name}", f"runtimeclass/{name}", "--wait=false")
+    kubectl.delete("priorityclass", name)
+    kubectl.delete("runtimeclass", name)
 
 
 def _everything(classes: str) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def _pod(namespace: Namespace, name: str) -> Object:
 
 
 def test_a_pod_with_every_field_runs_and_is_proven(
-    everything: Object, shared_namespace: Namespace, classes: str
+    everything: Object, shared_namespace: Namespace, classes: str, lane: Lane
 ) -> None:
     assert everything["status"]["servingVersions"] == [1]
     pod = _pod(shared_namespace, "everything")
@@ -113,7 +114,8 @@ def test_a_pod_with_every_field_runs_and_is_proven(
     assert (spec["serviceAccountName"], spec["imagePullSecrets"]) == ("triton", [{"name": "mirror"}])
     assert (spec["priorityClassName"], spec["priority"], spec["runtimeClassName"]) == (classes, 1000, classes)
     assert spec["terminationGracePeriodSeconds"] == 40
-    assert "--exit-timeout-secs=10" in container["args"]
+    assert f"--exit-timeout-secs={40 - lane.pre_stop_s - 20}" in container["args"]
+    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": lane.pre_stop_s}}}, "what the operator is told"
     # Every run that fails takes 5 s, by itself.
     assert container["startupProbe"]["failureThreshold"] * 5 == 300
     assert container["readinessProbe"]["periodSeconds"] == 2
@@ -122,24 +124,22 @@ def test_a_pod_with_every_field_runs_and_is_proven(
 
 
 def test_the_service_can_be_reached_as_asked(everything: Object, shared_namespace: Namespace) -> None:
-    service = shared_namespace.kubectl.get("service", everything["metadata"]["name"])
-    assert service is not None
+    service = shared_namespace.kubectl.the("service", everything["metadata"]["name"])
     assert service["spec"]["type"] == "NodePort"
     assert service["metadata"]["annotations"]["example.com/pool"] == "blue"
 
 
 def test_what_the_api_server_stores_counts_as_what_was_rendered(
-    everything: Object, shared_namespace: Namespace
+    everything: Object, shared_namespace: Namespace, lane: Lane
 ) -> None:
     """Otherwise each pass would write it again: defaults, orders and units are the API server's own."""
     model = parse_clip_model(everything)
-    deployment = shared_namespace.kubectl.get("deployment", "everything")
-    service = shared_namespace.kubectl.get("service", "everything")
-    assert deployment is not None
+    deployment = shared_namespace.kubectl.the("deployment", "everything")
+    service = shared_namespace.kubectl.the("service", "everything")
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     secret = next(e["valueFrom"]["secretKeyRef"]["name"] for e in container["env"] if "valueFrom" in e)
-    settings = RenderSettings(triton_image=os.environ["CLIPMODEL_TRITON_IMAGE"])
-    strategy = RollingStrategy(has_surge=True, why="there is room")
+    settings = RenderSettings(triton_image=os.environ["CLIPMODEL_TRITON_IMAGE"], pre_stop_s=lane.pre_stop_s)
+    strategy = UpdateStrategy(has_surge=True, why="there is room")
     rendered = render_deployment(model, settings, control_secret=secret, strategy=strategy)
     assert holds(deployment, with_hash(without_none(rendered)))
     assert holds(service, with_hash(without_none(render_service(model))))
@@ -150,13 +150,20 @@ def test_service_fields_can_be_taken_back(everything: Object, shared_namespace: 
     shared_namespace.kubectl.patch("clip", name, {"spec": {"service": None}})
 
     def look() -> bool | None:
-        service = shared_namespace.kubectl.get("service", name)
-        assert service is not None
+        service = shared_namespace.kubectl.the("service", name)
         annotations = service["metadata"].get("annotations", {})
         return (service["spec"]["type"] == "ClusterIP" and "example.com/pool" not in annotations) or None
 
     until(look, "the Service is a plain one again", seen=lambda: shared_namespace.kubectl.get("service", name))
     shared_namespace.wait_ready(name)
+
+
+def test_a_volume_from_a_claim(everything: Object, shared_namespace: Namespace, tiny: tuple[str, str]) -> None:
+    """pvc:// reads from a claim of the namespace: here the volume of another ClipModel, while that serves."""
+    name = everything["metadata"]["name"]
+    uri = f"pvc://{name}-models/repository/{name}/1/model.onnx"
+    shared_namespace.kubectl.apply(clip_model("second", uri=uri, sha256=tiny[1]))
+    shared_namespace.wait_ready("second")
 
 
 def test_an_existing_claim_is_used_and_left_as_it_is(namespace: Namespace, tiny: tuple[str, str]) -> None:
@@ -171,10 +178,10 @@ def test_an_existing_claim_is_used_and_left_as_it_is(namespace: Namespace, tiny:
     kubectl.apply(clip_model("borrower", uri=tiny[0], sha256=tiny[1], storage={"existingClaim": "mine"}))
     namespace.wait_ready("borrower")
     assert kubectl.get("pvc", "borrower-models") is None
-    kubectl("delete", "clip/borrower", "--wait=true")
+    kubectl.delete("clip", "borrower")
+    kubectl.wait_gone("clip", "borrower")
     until(lambda: kubectl.get("deployment", "borrower") is None or None, "what was made of it is gone")
-    found = kubectl.get("pvc", "mine")
-    assert found is not None
+    found = kubectl.the("pvc", "mine")
     assert "deletionTimestamp" not in found["metadata"]
     assert found["metadata"]["labels"] == {"owner": "me"}
     assert "ownerReferences" not in found["metadata"]
@@ -222,7 +229,7 @@ def test_paused_holds_everything_until_it_is_taken_back(namespace: Namespace, ti
     kubectl.patch("clip", "still", {"spec": {
         "batching": {"maxQueueDelay": "1ms"}, "service": {"type": "NodePort"}, "serving": {"podLabels": {"team": "x"}},
     }})  # fmt: skip
-    kubectl("annotate", "service/still", "example.com/by-hand=yes")
+    kubectl.patch("service", "still", {"metadata": {"annotations": {"example.com/by-hand": "yes"}}})
     before["service"] = _version(kubectl, "service", "still")
     # Its status is of the edit: the operator has seen it, and let it be.
     obj = namespace.wait_ready("still")
@@ -240,24 +247,17 @@ def test_paused_holds_everything_until_it_is_taken_back(namespace: Namespace, ti
     )
     obj = namespace.wait_ready("still")
     assert condition(obj, "Paused") is None
-    service = kubectl.get("service", "still")
-    assert service is not None
+    service = kubectl.the("service", "still")
     assert service["spec"]["type"] == "NodePort"
 
 
 def _version(kubectl: Kubectl, kind: str, name: str) -> str:
-    obj = kubectl.get(kind, name)
-    assert obj is not None
-    return str(obj["metadata"]["resourceVersion"])
+    return str(kubectl.the(kind, name)["metadata"]["resourceVersion"])
 
 
 def _template(kubectl: Kubectl) -> str:
-    deployment = kubectl.get("deployment", "still")
-    assert deployment is not None
-    return json.dumps(deployment["spec"]["template"], sort_keys=True)
+    return json.dumps(kubectl.the("deployment", "still")["spec"]["template"], sort_keys=True)
 
 
 def _config(kubectl: Kubectl) -> str:
-    obj = kubectl.get("configmap", "still-config")
-    assert obj is not None
-    return str(obj["data"]["cpu.pbtxt"])
+    return str(kubectl.the("configmap", "still-config")["data"]["cpu.pbtxt"])

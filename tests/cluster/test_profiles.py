@@ -6,8 +6,9 @@ pods of profile cpu that ask for a GPU serve.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ import pytest
 from support.audit import Write, operator_writes
 from support.cluster import Kubectl, Namespace, Object, OperatorPod, clip_model, condition, until
 from support.gpus import GPU, Gpus, fake_gpus
+from support.lane import Lane, patient_lane
 from support.servers import RESOURCES, Server, assert_settled, committed_id, edit, lives, restarted, servers
 from support.tiny_onnx import build_tiny_onnx
 from support.traffic import traffic
 
-AUTO_PROFILE = Path(__file__).parents[2] / "manifests" / "auto-profile"
+ROOT = Path(__file__).parents[2]
 FILE = build_tiny_onnx(seed=1)  # what `tiny` gives
 NAME = "tiny"
 # Two pods, one after the other: each serves on for 10 s after it was asked to end, and its successor starts Triton.
@@ -34,26 +36,46 @@ def gpus(kubectl: Kubectl) -> Iterator[Gpus]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def lane(kubectl: Kubectl) -> Iterator[Lane]:
+    """One whose pods serve on as long as users' do: in some tests no request may fail while pods are replaced."""
+    with patient_lane(kubectl) as made:
+        yield made
+
+
 @pytest.fixture
-def without_the_right(kubectl: Kubectl) -> Iterator[None]:
-    """Nobody may list nodes for the operator, unless the test says otherwise."""
+def auto_profile(lane: Lane) -> Path:
+    """Give manifests/auto-profile for the service account of this lane's operator."""
+    folder = ROOT / "build" / "test-install" / f"{lane.name}-auto-profile"
+    folder.mkdir(parents=True, exist_ok=True)
+    account = [{"op": "replace", "path": "/subjects/0/namespace", "value": lane.system}]
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": ["../../../manifests/auto-profile"],
+        "patches": [{"target": {"kind": "ClusterRoleBinding"}, "patch": json.dumps(account)}],
+    }
+    (folder / "kustomization.yaml").write_text(json.dumps(kustomization))
+    return folder
+
+
+@pytest.fixture
+def without_the_right(kubectl: Kubectl, auto_profile: Path) -> Iterator[Callable[[], None]]:
+    """Nobody may list nodes for the operator until what is given here is called."""
 
     def take() -> None:
-        kubectl("delete", "--ignore-not-found", "-k", str(AUTO_PROFILE))
+        kubectl("delete", "--ignore-not-found", "-k", str(auto_profile))
+
+    def give() -> None:
+        kubectl("apply", "--server-side", "-k", str(auto_profile))
 
     take()
-    yield
+    yield give
     take()
-
-
-def give_the_right(kubectl: Kubectl) -> None:
-    kubectl("apply", "--server-side", "-k", str(AUTO_PROFILE))
 
 
 def template(namespace: Namespace, name: str) -> Object:
-    deployment = namespace.kubectl.get("deployment", name)
-    assert deployment is not None
-    found: Object = deployment["spec"]["template"]
+    found: Object = namespace.kubectl.the("deployment", name)["spec"]["template"]
     return found
 
 
@@ -86,33 +108,15 @@ def wait_said(namespace: Namespace, name: str, reason: str, *words: str) -> Mapp
     return until(look, f"Ready of {name} is {reason} and says {words}", seen=lambda: namespace.clip(name).get("status"))
 
 
-def restart(operator: OperatorPod) -> None:
-    """Kill the operator, and wait until another one is at work."""
-
-    def pods() -> dict[str, bool]:
-        found = operator.kubectl.list("pods", selector="app.kubernetes.io/name=clipmodel-operator")
-        ready = [condition(p, "Ready") for p in found]
-        return {p["metadata"]["uid"]: bool(r and r["status"] == "True") for p, r in zip(found, ready, strict=True)}
-
-    before = pods()
-    operator.kill()
-    until(
-        lambda: any(is_ready for uid, is_ready in pods().items() if uid not in before) or None,
-        "another operator is ready",
-        seen=pods,
-    )
-
-
 def writes_about(node: str, namespace: Namespace, name: str, *, since: datetime) -> list[Write]:
     """List what the operator wrote about one ClipModel: the names of all that it makes begin with its name."""
     return [w for w in operator_writes(node, since=since) if w.name.startswith(f"{namespace.name}/{name}")]
 
 
 def test_auto_without_the_right_to_list_nodes_says_where_to_get_it(
-    kubectl: Kubectl,
     namespace: Namespace,
     tiny: tuple[str, str],
-    without_the_right: None,  # noqa: ARG001 - it takes the right
+    without_the_right: Callable[[], None],
 ) -> None:
     uri, sha256 = tiny
     namespace.kubectl.apply(clip_model(NAME, uri=uri, sha256=sha256, profile="auto"))
@@ -123,21 +127,20 @@ def test_auto_without_the_right_to_list_nodes_says_where_to_get_it(
     status = namespace.clip(NAME)["status"]
     assert "profile" not in status
     assert namespace.kubectl.list("jobs") == [], "nothing is fetched to a volume that may be bound in the wrong place"
-    give_the_right(kubectl)
+    without_the_right()
     assert namespace.wait_ready(NAME)["status"]["profile"] == "cpu"
 
 
 def test_auto_is_chosen_once(
     audit_log: str,
-    kubectl: Kubectl,
     namespace: Namespace,
     operator: OperatorPod,
     tiny: tuple[str, str],
-    without_the_right: None,  # noqa: ARG001 - it takes back what is given here
+    without_the_right: Callable[[], None],
     gpus: Gpus,
 ) -> None:
     """The first becomes cpu and stays it when a GPU comes; the second becomes gpu and stays it when the GPU goes."""
-    give_the_right(kubectl)
+    without_the_right()
     uri, sha256 = tiny
     namespace.kubectl.apply(clip_model("first", uri=uri, sha256=sha256, profile="auto"))
     assert namespace.wait_ready("first")["status"]["profile"] == "cpu"
@@ -152,7 +155,7 @@ def test_auto_is_chosen_once(
     assert "--model-config-name=gpu" in pod["spec"]["containers"][0]["args"]
     assert namespace.clip("second")["status"]["profile"] == "gpu"
 
-    restart(operator)
+    operator.restart()
     # A ClipModel that is made now is worked on after what the new operator found at its start.
     namespace.kubectl.apply(clip_model("third", uri=uri, sha256=sha256, serving={"replicas": 0}))
     wait_said(namespace, "third", "ScaledToZero")
@@ -167,7 +170,7 @@ def test_auto_is_chosen_once(
     assert written == {"clipmodels", "configmaps", "events"}, "the audit log shows what is written, and no Deployment"
 
     gpus.withdraw()
-    restart(operator)
+    operator.restart()
     edit(namespace, "second", {"serving": {"podAnnotations": {"example.com/edit": "1"}}})
     until(
         lambda: template(namespace, "second")["metadata"]["annotations"].get("example.com/edit"),
@@ -215,7 +218,8 @@ def restart_and_replace(namespace: Namespace, before: Mapping[str, tuple[int, st
         assert server.config_id(NAME) == committed
         assert server.ready_versions() == {NAME: [1]}
     # A pod that takes the place of a lost one is of the old template still.
-    namespace.kubectl("delete", "pod", survivors[0].pod)
+    namespace.kubectl.delete("pod", survivors[0].pod)
+    namespace.kubectl.wait_gone("pod", survivors[0].pod)
     until(
         lambda: [s.config_id(NAME) for s in cpu_servers(namespace, NAME)] == [committed] * len(survivors) or None,
         "another pod of profile cpu serves",
@@ -234,7 +238,7 @@ def test_from_cpu_to_gpu_and_back_on_one_volume(namespace: Namespace, tiny: tupl
     serving = {"replicas": 2, "resources": RESOURCES}
     namespace.kubectl.apply(clip_model(NAME, uri=uri, sha256=sha256, serving=serving))
     namespace.wait_ready(NAME)
-    volume = namespace.kubectl("get", "pvc", f"{NAME}-models", "-o", "jsonpath={.spec.volumeName}")
+    volume = namespace.kubectl.the("pvc", f"{NAME}-models")["spec"]["volumeName"]
     committed, before = committed_id(namespace, NAME), lives(namespace, NAME)
     image = os.environ["CLIPMODEL_SYNC_IMAGE"]
     with traffic(namespace.kubectl, name=NAME, image=image, answers={1: FILE}, keeps_connections=False) as requests:
@@ -270,7 +274,7 @@ def test_from_cpu_to_gpu_and_back_on_one_volume(namespace: Namespace, tiny: tupl
     after = lives(namespace, NAME)
     assert len(after) == 2
     assert survived <= after.items(), "no pod that served was replaced or restarted on the way back"
-    assert namespace.kubectl("get", "pvc", f"{NAME}-models", "-o", "jsonpath={.spec.volumeName}") == volume
+    assert namespace.kubectl.the("pvc", f"{NAME}-models")["spec"]["volumeName"] == volume
     assert len(namespace.kubectl.list("jobs")) == 1, "nothing was fetched again"
 
 

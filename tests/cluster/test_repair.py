@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +14,6 @@ from support.faults import evict, held_source
 from support.model_server import ModelServer
 from support.servers import RESOURCES, assert_settled, edit, lives, servers
 from support.tiny_onnx import build_tiny_onnx
-from support.traffic import traffic
 
 # No pods: its Deployment's template can be changed without a pod that starts for it.
 STILL = "still"
@@ -102,6 +99,7 @@ DRIFT: dict[str, tuple[str, str, list[tuple[str, str, object]]]] = {
         [("replace", f"{CONTAINER}/volumeMounts/0/readOnly", False)],
     ),
     "privileges": ("deployment", STILL, [("replace", f"{CONTAINER}/securityContext/readOnlyRootFilesystem", False)]),
+    "how many pods there are": ("deployment", STILL, [("replace", "/spec/replicas", 1)]),
     "the strategy": ("deployment", STILL, [("replace", "/spec/strategy", {"type": "Recreate"})]),
     "the profile that pods read": (
         "deployment",
@@ -126,18 +124,17 @@ DRIFT: dict[str, tuple[str, str, list[tuple[str, str, object]]]] = {
 
 @pytest.mark.parametrize("case", DRIFT)
 def test_drift_is_undone(still: Namespace, case: str) -> None:
+    """One by one: an operator that sees any of them writes all of the object again."""
     kind, name, changes = DRIFT[case]
     kubectl = still.kubectl
 
     def content() -> Object:
-        found = kubectl.get(kind, name)
-        assert found is not None, f"{kind} {name} is gone"
-        return _content(found)
+        return _content(kubectl.the(kind, name))
 
     before = content()
     patch = [{"op": op, "path": path} | ({} if op == "remove" else {"value": value}) for op, path, value in changes]
     kubectl.patch(kind, name, patch, how="json")
-    until(lambda: content() == before or None, f"{kind} {name} is as it was", seen=content)
+    until(lambda: content() == before, f"{kind} {name} is as it was", seen=content)
 
 
 SHOP = {"app": "shop"}
@@ -178,20 +175,20 @@ def test_what_somebody_else_has_under_our_name_is_left_alone(
     kubectl, name, end = shared_namespace.kubectl, f"taken-{kind}", FOREIGN[kind][1]
     stalled = shared_namespace.wait_reason(name, "Stalled", "ObjectRejected")
     assert f"{FOREIGN[kind][0]} {name}{end} is there already" in stalled["message"]
-    found = kubectl.get(kind, f"{name}{end}")
-    assert found is not None
-    assert _content(found) == _content(taken[kind])
+    assert _content(kubectl.the(kind, f"{name}{end}")) == _content(taken[kind])
     assert OPERATOR not in {entry["manager"] for entry in _owners(shared_namespace, kind, f"{name}{end}")}
-    kubectl("delete", kind, f"{name}{end}")
-    kubectl("annotate", "clip", name, "example.com/look=again")
+    kubectl.delete(kind, f"{name}{end}")
+    kubectl.wait_gone(kind, f"{name}{end}")
+    kubectl.patch("clip", name, {"metadata": {"annotations": {"example.com/look": "again"}}})
     shared_namespace.wait_reason(name, "Ready", "ScaledToZero")
-    kubectl("delete", "clip", name, "--wait=false")
+    kubectl.delete("clip", name)
 
 
 def _owners(namespace: Namespace, kind: str, name: str) -> list[Object]:
-    """List who has written an object's fields, and how; kubectl leaves that out unless it is asked."""
-    shown = json.loads(namespace.kubectl("get", kind, name, "-o", "json", "--show-managed-fields"))
-    entries: list[Object] = shown["metadata"]["managedFields"]
+    """List who has written an object's fields, and how."""
+    found = namespace.kubectl.get(kind, name, with_managed_fields=True)
+    assert found is not None
+    entries: list[Object] = found["metadata"]["managedFields"]
     return entries
 
 
@@ -207,8 +204,9 @@ def test_what_is_deleted_comes_back(still: Namespace, kind: str) -> None:
     kubectl = still.kubectl
     every = {"service": STILL, "deployment": STILL, "configmap": f"{STILL}-config"}
     chosen = every if kind == "every one" else {kind: every[kind]}
-    uids = {k: kubectl(*("get", k, n, "-o", "jsonpath={.metadata.uid}")) for k, n in chosen.items()}
-    kubectl("delete", *(f"{k}/{n}" for k, n in chosen.items()), "--wait=false")
+    uids = {k: kubectl.the(k, n)["metadata"]["uid"] for k, n in chosen.items()}
+    for k, n in chosen.items():
+        kubectl.delete(k, n)
 
     def missing() -> list[str]:
         found = {k: kubectl.get(k, n) for k, n in chosen.items()}
@@ -223,18 +221,15 @@ def test_what_others_add_is_left_to_them(serving: Namespace) -> None:
     kubectl, before = serving.kubectl, lives(serving, SERVING)
     objects = {"service": SERVING, "deployment": SERVING, "configmap": f"{SERVING}-config", "pvc": f"{SERVING}-models"}
     for kind, name in objects.items():
-        kubectl("label", kind, name, "example.com/team=search", "--overwrite")
-        kubectl("annotate", kind, name, "example.com/note=ours", "--overwrite")
+        note = {"labels": {"example.com/team": "search"}, "annotations": {"example.com/note": "ours"}}
+        kubectl.patch(kind, name, {"metadata": note})
     # Something of ours in each, so that each is applied again.
     kubectl.patch("service", SERVING, {"spec": {"selector": {"clipmodel.dev/model": "nobody"}}})
     kubectl.patch("configmap", f"{SERVING}-config", {"data": {"gpu.pbtxt": ""}})
     kubectl.patch("deployment", SERVING, {"spec": {"revisionHistoryLimit": 7}})
 
     def is_repaired() -> bool:
-        service, config_map, deployment = (kubectl.get(k, objects[k]) for k in ("service", "configmap", "deployment"))
-        assert service is not None
-        assert config_map is not None
-        assert deployment is not None
+        service, config_map, deployment = (kubectl.the(k, objects[k]) for k in ("service", "configmap", "deployment"))
         return bool(
             service["spec"]["selector"]["clipmodel.dev/model"] == SERVING
             and config_map["data"]["gpu.pbtxt"]
@@ -243,27 +238,11 @@ def test_what_others_add_is_left_to_them(serving: Namespace) -> None:
 
     until(is_repaired, "what is ours is as it was")
     for kind, name in objects.items():
-        found = kubectl.get(kind, name)
-        assert found is not None
+        found = kubectl.the(kind, name)
         assert found["metadata"]["labels"]["example.com/team"] == "search", kind
         assert found["metadata"]["annotations"]["example.com/note"] == "ours", kind
     serving.wait_ready(SERVING)
     assert lives(serving, SERVING) == before
-
-
-def test_an_evicted_pod_is_replaced_without_a_lost_request(serving: Namespace) -> None:
-    """As `kubectl drain` does it, with clients that make a connection for each request."""
-    image = os.environ["CLIPMODEL_SYNC_IMAGE"]
-    with (
-        traffic(serving.kubectl, name=SERVING, image=image, answers=FILES, keeps_connections=False) as requests,
-        requests.unharmed(),
-    ):
-        victim = servers(serving, SERVING)[0]
-        evict(serving, victim.pod)
-        serving.kubectl("wait", "--for=delete", f"pod/{victim.pod}", "--timeout=120s")
-        until(lambda: serving.clip(SERVING)["status"]["readyReplicas"] == 2 or None, "two pods are proven")
-        serving.wait_ready(SERVING)
-    assert_settled(serving, SERVING, [2])
 
 
 def test_a_control_key_s_secret_that_is_gone_comes_back_when_it_is_needed(serving: Namespace) -> None:
@@ -271,10 +250,10 @@ def test_a_control_key_s_secret_that_is_gone_comes_back_when_it_is_needed(servin
     kubectl = serving.kubectl
     secrets = [s["metadata"]["name"] for s in kubectl.list("secrets", selector=f"clipmodel.dev/model={SERVING}")]
     assert secrets
-    kubectl("delete", "secret", *secrets)
+    kubectl.delete("secret", *secrets)
     victim = servers(serving, SERVING)[0]
-    kubectl("delete", "pod", victim.pod, "--wait=false")
-    kubectl("wait", "--for=delete", f"pod/{victim.pod}", "--timeout=120s")
+    kubectl.delete("pod", victim.pod)
+    kubectl.wait_gone("pod", victim.pod)
     until(
         lambda: serving.clip(SERVING)["status"]["readyReplicas"] == 2 or None,
         "two pods are proven",
@@ -288,8 +267,8 @@ def test_the_commit_is_read_again_from_the_volume(serving: Namespace) -> None:
     kubectl, before = serving.kubectl, lives(serving, SERVING)
     spaces = {v["version"]: v["embeddingSpaceId"] for v in serving.clip(SERVING)["status"]["versions"]}
     committed = kubectl.get("configmap", f"{SERVING}-config")
-    kubectl("delete", "jobs", "--selector", f"clipmodel.dev/model={SERVING}")
-    kubectl("delete", "configmap", f"{SERVING}-config")
+    kubectl.delete_all("jobs", selector=f"clipmodel.dev/model={SERVING}")
+    kubectl.delete("configmap", f"{SERVING}-config")
 
     def is_back() -> bool:
         found = kubectl.get("configmap", f"{SERVING}-config")
@@ -299,6 +278,17 @@ def test_the_commit_is_read_again_from_the_volume(serving: Namespace) -> None:
     status = serving.wait_ready(SERVING)["status"]
     assert {v["version"]: v["embeddingSpaceId"] for v in status["versions"]} == spaces
     assert lives(serving, SERVING) == before
+
+
+def test_a_wiped_status_comes_back(serving: Namespace) -> None:
+    before = serving.clip(SERVING)["status"]
+    wipe = [{"op": "replace", "path": "/status", "value": {}}]
+    serving.kubectl.patch("clip", SERVING, wipe, subresource="status", how="json")
+    after = serving.wait_ready(SERVING)["status"]
+    for status in (before, after):
+        for c in status["conditions"]:
+            c.pop("lastTransitionTime")
+    assert after == before
 
 
 @pytest.mark.parametrize("how", ["evicted", "deleted", "its Job deleted"])
@@ -316,9 +306,9 @@ def test_a_sync_that_is_interrupted_is_done_again(still: Namespace, how: str) ->
             case "evicted":
                 evict(still, pod)
             case "deleted":
-                kubectl("delete", "pod", pod, "--wait=false")
+                kubectl.delete("pod", pod)
             case _:
-                kubectl("delete", "job", job["name"], "--wait=false")
+                kubectl.delete("job", job["name"])
         until(
             lambda: all(p["metadata"]["name"] != pod for p in kubectl.list("pods", selector=selector)),
             "the pod is gone",
@@ -327,7 +317,7 @@ def test_a_sync_that_is_interrupted_is_done_again(still: Namespace, how: str) ->
         still.wait_reason(name, "Ready", "ScaledToZero")
         until(lambda: condition(still.clip(name), "Synced") or None, "status speaks of the sync")
     assert condition(still.clip(name), "Synced")["reason"] == "VersionSynced"  # type: ignore[index]  # it is there
-    kubectl("delete", "clip", name, "--wait=false")
+    kubectl.delete("clip", name)
 
 
 def test_a_recreated_resource_finds_its_versions_and_its_space_again(
@@ -337,7 +327,7 @@ def test_a_recreated_resource_finds_its_versions_and_its_space_again(
     kubectl, name = namespace.kubectl, "again"
     kubectl.apply(_clip(name, _versions(sources, 1, 2), storage=RETAIN))
     before = namespace.wait_ready(name)["status"]
-    kubectl("delete", "clip", name)
+    kubectl.delete("clip", name)
     claim = f"persistentvolumeclaim/{name}-models"
     until(
         lambda: namespace.children(name) == [claim] or None,
@@ -356,12 +346,9 @@ def test_a_recreated_resource_finds_its_versions_and_its_space_again(
     assert namespace.clip(name)["status"]["servingVersions"] == [2]
 
     # Nor does a lost commit open the way: what the server runs still counts.
-    committed = kubectl.get("configmap", f"{name}-config")
-    assert committed is not None
-    kubectl("delete", "configmap", f"{name}-config")
+    committed = kubectl.the("configmap", f"{name}-config")
+    kubectl.delete("configmap", f"{name}-config")
     until(lambda: kubectl.get("configmap", f"{name}-config"), "the ConfigMap is there again")
     namespace.wait_reason(name, "Stalled", "EmbeddingSpaceMismatch")
-    again = kubectl.get("configmap", f"{name}-config")
-    assert again is not None
-    assert again["data"] == committed["data"]
+    assert kubectl.the("configmap", f"{name}-config")["data"] == committed["data"]
     assert servers(namespace, name)[0].ready_versions() == {name: [2]}

@@ -1,19 +1,29 @@
-"""Edits that need new pods: with room for a pod more, one replica is enough for nobody to notice. Where there is no room: test_profiles.py."""
+"""Pods that are replaced under requests of which none may fail: by an edit, with room for a pod more, and by an eviction. Where there is no room: test_profiles.py."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
-from support.cluster import Namespace, clip_model, until
+from support.cluster import Kubectl, Namespace, clip_model, until
+from support.faults import evict
+from support.lane import Lane, patient_lane
 from support.model_server import ModelServer
-from support.servers import RESOURCES, assert_settled, edit
+from support.servers import RESOURCES, assert_settled, edit, servers
 from support.tiny_onnx import build_tiny_onnx
 from support.traffic import traffic
 
 NAME = "tiny"
 FILE = build_tiny_onnx(seed=1)
+
+
+@pytest.fixture(scope="module")
+def lane(kubectl: Kubectl) -> Iterator[Lane]:
+    """One whose pods serve on as long as users' do: until everything has heard that they go."""
+    with patient_lane(kubectl) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +69,21 @@ def test_pods_of_a_volume_that_one_node_can_mount_are_kept_on_it(single: Namespa
     [term] = pod["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert term["topologyKey"] == "kubernetes.io/hostname"
     assert term["labelSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+
+
+def test_an_evicted_pod_is_replaced_without_a_lost_request(single: Namespace) -> None:
+    """As `kubectl drain` does it, with clients that make a connection for each request."""
+    image, kubectl = os.environ["CLIPMODEL_SYNC_IMAGE"], single.kubectl
+    edit(single, NAME, {"serving": {"replicas": 2}})
+    until(lambda: single.clip(NAME)["status"].get("readyReplicas") == 2, "two pods are proven")
+    single.wait_ready(NAME)
+    with (
+        traffic(kubectl, name=NAME, image=image, answers={1: FILE}, keeps_connections=False) as requests,
+        requests.unharmed(),
+    ):
+        victim = servers(single, NAME)[0]
+        evict(single, victim.pod)
+        kubectl.wait_gone("pod", victim.pod)
+        until(lambda: single.clip(NAME)["status"]["readyReplicas"] == 2, "two pods are proven")
+        single.wait_ready(NAME)
+    assert_settled(single, NAME, [1])

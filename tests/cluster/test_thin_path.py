@@ -14,7 +14,7 @@ import pytest
 from clipmodel_client.embed import Embedder, Protocol
 from clipmodel_client.kubectl import Cluster
 from clipmodel_client.portforward import port_forward
-from support.cluster import Kubectl, Namespace, clip_model, condition, until
+from support.cluster import Namespace, clip_model, condition, until
 from support.model_server import ModelServer
 from support.vit import vit_b_32
 
@@ -32,7 +32,7 @@ def vit() -> Path:
 def served(shared_namespace: Namespace, model_server: ModelServer, vit: Path) -> Namespace:
     uri, sha256 = model_server.put(vit)
     shared_namespace.kubectl.apply(clip_model("openclip-vit-b32", uri=uri, sha256=sha256))
-    shared_namespace.kubectl("wait", "--for=condition=Ready", "clip/openclip-vit-b32", "--timeout=300s", timeout_s=310)
+    shared_namespace.wait_ready("openclip-vit-b32", deadline_s=300)
     return shared_namespace
 
 
@@ -114,7 +114,7 @@ def test_a_pod_gets_the_embedding_through_the_service(served: Namespace) -> None
         return str(found["status"].get("phase")) if found else "absent"
 
     until(lambda: phase() in {"Succeeded", "Failed"} or None, "the asking pod has ended", seen=phase)
-    log = served.kubectl("logs", "asker")
+    log = served.kubectl.log("asker")
     assert phase() == "Succeeded", log
     assert json.loads(log) == [1, 512]
 
@@ -134,11 +134,3 @@ def test_model_control_is_closed_to_clients(served: Namespace) -> None:
         assert refused.value.code == 403
         with urllib.request.urlopen(f"http://{address}/v2/models/openclip_vit_b32/ready", timeout=30) as ready:
             assert ready.status == 200
-
-
-def test_explain_teaches_the_fields(kubectl: Kubectl, served: Namespace) -> None:  # noqa: ARG001 - the CRD must be installed
-    def explain(field: str) -> str:
-        return " ".join(kubectl("explain", f"clip.spec.{field}").split())  # kubectl wraps lines
-
-    assert "1ms for interactive use" in explain("batching.maxQueueDelay")
-    assert "64 lower-case hex digits" in explain("versions.source.sha256")

@@ -22,10 +22,10 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import numpy as np
 
 from clipmodel_export.golden import render_golden_images
+from support.vit import SEED, keep_vit_b_32
 
 pytestmark = [pytest.mark.export, pytest.mark.timeout(900)]
 
-SEED = 7
 # What ViT-B-32's image tower weighs in FP32, and the graph around it.
 PARAMETERS = 87_849_216
 LARGEST_GRAPH_BYTES = 1_000_000
@@ -58,7 +58,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Export]:
     assert result.returncode == 0, result.stdout + result.stderr
     print(f"\nViT-B-32 exported and verified in {seconds:.0f} s, {peak_mib} MiB at the peak\n{result.stderr}")  # noqa: T201 - shown with -s
     yield Export(path=path, said=result.stderr, stdout=result.stdout)
-    path.unlink()  # pytest keeps the folders of three runs: a gigabyte
+    keep_vit_b_32(path)  # for the tests that serve it; and pytest keeps the folders of three runs: a gigabyte
 
 
 @pytest.fixture(scope="module")

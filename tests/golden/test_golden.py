@@ -12,12 +12,12 @@ import yaml
 from google.protobuf import text_format  # type: ignore[import-untyped]  # it has no types
 from tritonclient.grpc import model_config_pb2
 
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.crd import render_crd
+from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.assessment.rollout import choose
-from clipmodel_operator.models.api import Profile
-from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.offline import dump_yaml, load_clip_model, render_objects, render_offline
-from clipmodel_operator.reconcile.profile import with_profile
-from clipmodel_operator.rendering.crd import render_crd
+from clipmodel_operator.planning.profile import with_profile
 from clipmodel_operator.rendering.settings import RenderSettings
 
 HERE = Path(__file__).parent

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from clipmodel_operator.planning import objects, versions
 from support.builders import ONE, OTHER, build_spec
-from support.simulation import Simulation
+from support.simulation import Simulation, build_ready
 
 
 def _delete(simulation: Simulation) -> None:
@@ -50,3 +52,20 @@ async def test_a_lost_commit_opens_no_way_into_another_space(
     assert simulation.status["servingVersions"] == [1]
     assert simulation.cluster.get("ConfigMap")["data"] == committed
     assert not [w for w in simulation.cluster.writes if w.startswith("load ") and " [3]" in w]
+
+
+async def test_a_pass_plans_once_also_where_the_commit_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the pods say is known before anything is decided: no plan is made to be thrown away."""
+    simulation = await build_ready()
+    planned, plan = list[int](), versions.plan_versions
+
+    def count(*args: Any, **kwargs: Any) -> Any:
+        planned.append(simulation.passes)
+        return plan(*args, **kwargs)
+
+    monkeypatch.setattr(objects, "plan_versions", count)
+    _delete(simulation)
+    await simulation.settle()
+    simulation.assert_ready()
+    assert planned
+    assert len(planned) == len(set(planned)), "a pass planned twice"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.models import names
-from clipmodel_operator.models.api import Profile
-from clipmodel_operator.models.errors import MissingRightError
+from clipmodel_operator.models.errors import ForbiddenError
 from clipmodel_operator.models.resources import CONFIG_MAPS, DEPLOYMENTS, JOBS
-from clipmodel_operator.reconcile.profile import choose_profile
+from clipmodel_operator.planning.profile import choose_profile
 from support.builders import NAME, build_spec
 from support.simulation import KEY, Simulation
 
@@ -110,7 +110,7 @@ async def test_the_spec_decides_against_the_choice() -> None:
 
 def refuse_to_list(what: str) -> None:
     if what == "list Node":
-        raise MissingRightError("GET /api/v1/nodes: nodes is forbidden")
+        raise ForbiddenError("GET /api/v1/nodes: nodes is forbidden")
 
 
 @pytest.mark.parametrize("serving", [{}, {"gpu": {"resourceName": "a.very.long.vendor.example.com/" + "x" * 63}}])

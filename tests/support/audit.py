@@ -7,9 +7,9 @@ import subprocess
 from dataclasses import dataclass
 from datetime import datetime
 
-from support.cluster import OPERATOR, OPERATOR_NAMESPACE
+from support.cluster import OPERATOR
 
-OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR}"
+_OPERATORS = "system:serviceaccount:clipmodel-system"
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _LOG = "/var/log/kubernetes/audit.log"
 
@@ -52,4 +52,9 @@ def read_writes(node: str) -> list[Write]:
 
 
 def operator_writes(node: str, *, since: datetime | None = None) -> list[Write]:
-    return [w for w in read_writes(node) if w.user == OPERATOR_USER and (since is None or w.at >= since)]
+    """List what operators wrote, whichever of them."""
+    return [
+        w
+        for w in read_writes(node)
+        if w.user.startswith(_OPERATORS) and w.user.endswith(f":{OPERATOR}") and (since is None or w.at >= since)
+    ]

@@ -10,8 +10,8 @@ from typing import Any
 
 from clipmodel_contract import golden
 from clipmodel_contract.report import VersionRecord
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.models import names
-from clipmodel_operator.models.clipmodel import ClipModel, parse_clip_model
 
 NAMESPACE = "demo"
 NAME = "clip"

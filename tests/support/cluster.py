@@ -1,11 +1,10 @@
-"""A real cluster under test, by kubectl: what the tests see is what a user sees.
+"""A real cluster under test: its API server asked in this process (support/api.py), and kubectl where the test is about what a user does and sees.
 
 Waiting is always for a condition with a deadline; what runs out says what it last saw, and `dump` prints the rest.
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,14 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from support.api import KINDS, PATCHES, Api, ApiError, Kind, Object, connect, find_kind, without_managed_fields
+
+__all__ = ["Object"]  # the tests have it from here
+
 T = TypeVar("T")
-Object = dict[str, Any]
 
 OPERATOR_NAMESPACE = "clipmodel-system"
 OPERATOR = "clipmodel-operator"
 # The first pull of an image that is on the node takes seconds; two busy cores stretch everything.
 DEADLINE_S = 120.0
-_POLL_S = 0.3
+_POLL_S = 0.1
+# As kubectl sends them: unknown fields are errors, and who writes has its names.
+_STRICT = {"fieldValidation": "Strict"}
+_MANAGERS = {"apply": "kubectl", "merge": "kubectl-patch", "json": "kubectl-patch"}
 
 
 class KubectlError(AssertionError):
@@ -29,7 +34,7 @@ class KubectlError(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Kubectl:
-    """One cluster, and optionally one namespace of it."""
+    """One cluster, and optionally one namespace of it. Called, it is a kubectl process; its methods ask the API server themselves."""
 
     kubeconfig: str
     namespace: str | None = None
@@ -49,22 +54,130 @@ class Kubectl:
             raise KubectlError(f"kubectl {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
-    def get(self, kind: str, name: str) -> Object | None:
-        text = self("get", kind, name, "--ignore-not-found", "-o", "json")
-        return json.loads(text) if text.strip() else None
+    @property
+    def api(self) -> Api:
+        return connect(self.kubeconfig)
+
+    def path(self, kind: str, name: str = "", *, subresource: str = "") -> str:
+        return find_kind(kind).path(self.namespace, name) + (f"/{subresource}" if subresource else "")
+
+    def get(self, kind: str, name: str, *, with_managed_fields: bool = False) -> Object | None:
+        try:
+            found = self.api.ask("GET", self.path(kind, name))
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+        return found if with_managed_fields else without_managed_fields(found)
+
+    def the(self, kind: str, name: str) -> Object:
+        """Get what must be there."""
+        found = self.get(kind, name)
+        assert found is not None, f"{kind} {name} is not there"
+        return found
 
     def list(self, kind: str, *, selector: str = "") -> list[Object]:
-        args = ["get", kind, "-o", "json", *(["--selector", selector] if selector else [])]
-        items: list[Object] = json.loads(self(*args))["items"]
-        return items
+        found = find_kind(kind)
+        named = {"kind": found.kind, "apiVersion": found.api_version}
+        query = {"labelSelector": selector} if selector else {}
+        return [
+            {**named, **without_managed_fields(o)}
+            for o in self.api.ask("GET", self.path(kind), query=query).get("items") or ()
+        ]
+
+    def create(self, obj: Mapping[str, Any], *, subresource: str = "", dry_run: bool = False) -> Object:
+        """Create an object; with `subresource`, post it to that of the object of its name."""
+        name = obj["metadata"]["name"] if subresource else ""
+        kind = "pod" if subresource == "eviction" else obj["kind"]
+        query = {**_STRICT, **({"dryRun": "All"} if dry_run else {})}
+        return self.api.ask("POST", self.path(kind, name, subresource=subresource), query=query, body=dict(obj))
 
     def apply(self, obj: Mapping[str, Any]) -> Object:
-        applied: Object = json.loads(self("apply", "--server-side", "-o", "json", "-f", "-", stdin=json.dumps(obj)))
-        return applied
+        """Apply, as `kubectl apply --server-side` does."""
+        made = self._patch(obj["kind"], obj["metadata"]["name"], dict(obj), how="apply")
+        return without_managed_fields(made)
 
-    def patch(self, kind: str, name: str, patch: object, *, subresource: str = "", how: str = "merge") -> None:
-        extra = [f"--subresource={subresource}"] if subresource else []
-        self("patch", kind, name, f"--type={how}", "-p", json.dumps(patch), *extra)
+    def patch(
+        self,
+        kind: str,
+        name: str,
+        patch: object,
+        *,
+        subresource: str = "",
+        how: str = "merge",
+        as_user: str = "",
+        dry_run: bool = False,
+    ) -> None:
+        self._patch(kind, name, patch, how=how, subresource=subresource, as_user=as_user, dry_run=dry_run)
+
+    def _patch(
+        self,
+        kind: str,
+        name: str,
+        patch: object,
+        *,
+        how: str,
+        subresource: str = "",
+        as_user: str = "",
+        dry_run: bool = False,
+    ) -> Object:
+        query = {**_STRICT, "fieldManager": _MANAGERS[how], **({"dryRun": "All"} if dry_run else {})}
+        headers = {"Impersonate-User": as_user} if as_user else {}
+        path = self.path(kind, name, subresource=subresource)
+        return self.api.ask("PATCH", path, query=query, body=patch, content_type=PATCHES[how], headers=headers)
+
+    def delete(self, kind: str, *names: str, grace_period_s: int | None = None) -> None:
+        """Have objects deleted, in the background. What is not there need not be."""
+        options = {"propagationPolicy": "Background"}
+        body = options if grace_period_s is None else {**options, "gracePeriodSeconds": grace_period_s}
+        for name in names:
+            try:
+                self.api.request("DELETE", self.path(kind, name), body=body)
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+
+    def delete_all(self, kind: str, *, selector: str = "", grace_period_s: int | None = None) -> None:
+        names = [o["metadata"]["name"] for o in self.list(kind, selector=selector)]
+        self.delete(kind, *names, grace_period_s=grace_period_s)
+
+    def wait_gone(self, kind: str, name: str, *, deadline_s: float = DEADLINE_S) -> None:
+        until(lambda: self.get(kind, name) is None, f"{kind} {name} is gone", deadline_s=deadline_s)
+
+    def wait_condition(self, kind: str, name: str, condition_type: str, *, deadline_s: float = 60.0) -> None:
+        def look() -> bool:
+            found = condition(self.the(kind, name), condition_type)
+            return bool(found and found["status"] == "True")
+
+        what = f"{condition_type} of {kind} {name} is True"
+        until(look, what, deadline_s=deadline_s, seen=lambda: self.the(kind, name).get("status"))
+
+    def wait_rolled_out(self, name: str, *, deadline_s: float = DEADLINE_S) -> None:
+        """Wait for a Deployment, as `kubectl rollout status` does."""
+
+        def look() -> bool:
+            found = self.the("deployment", name)
+            status, wanted = found.get("status") or {}, found["spec"]["replicas"]
+            counts = {status.get(k, 0) for k in ("replicas", "updatedReplicas", "availableReplicas")}
+            return is_settled(found) and counts == {wanted}
+
+        until(look, f"{name} is rolled out", deadline_s=deadline_s, seen=lambda: self.the("deployment", name)["status"])
+
+    def ask_pod(
+        self,
+        pod: str,
+        port: int,
+        path: str,
+        *,
+        method: str = "GET",
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Ask a port of a pod over HTTP, by the API server's proxy. Raises ApiError for anything but success."""
+        return self.api.request(method, f"{self.path('pod', f'{pod}:{port}')}/proxy{path}", body=body, headers=headers)
+
+    def log(self, pod: str) -> str:
+        return self.api.request("GET", self.path("pod", pod, subresource="log")).decode(errors="replace")
 
 
 def until(
@@ -73,12 +186,14 @@ def until(
     """Look again and again until there is something; fail with what was seen last when the deadline has passed."""
     end = time.monotonic() + deadline_s
     while True:
+        began = time.monotonic()
         found = look()
         if found is not None and found is not False:
             return found
         if time.monotonic() > end:
             raise AssertionError(f"not within {deadline_s:.0f} s: {what}. Last seen: {seen()}")
-        time.sleep(_POLL_S)
+        # A look that takes long, because it starts a process, leaves as much time to what it waits for.
+        time.sleep(max(_POLL_S, time.monotonic() - began))
 
 
 def clip_model(name: str, *, uri: str, sha256: str, version: int = 1, **spec: Any) -> Object:
@@ -112,16 +227,20 @@ class Namespace:
     """A test's own namespace, and what it says of ClipModels in it."""
 
     kubectl: Kubectl
+    operator_namespace: str = OPERATOR_NAMESPACE
+    """Where the operator runs that serves it."""
 
     @property
     def name(self) -> str:
         assert self.kubectl.namespace
         return self.kubectl.namespace
 
+    @property
+    def operator_user(self) -> str:
+        return f"system:serviceaccount:{self.operator_namespace}:{OPERATOR}"
+
     def clip(self, name: str) -> Object:
-        found = self.kubectl.get("clip", name)
-        assert found is not None, f"ClipModel {name} is not there"
-        return found
+        return self.kubectl.the("clip", name)
 
     def wait_ready(self, name: str, *, deadline_s: float = DEADLINE_S) -> Object:
         def look() -> Object | None:
@@ -159,13 +278,23 @@ class Namespace:
 
     def children(self, name: str) -> list[str]:
         """Name everything of a ClipModel that is still there, as kind/name. Events and the volume behind a claim are not children."""
-        kinds = "persistentvolumeclaims,configmaps,services,jobs,deployments,replicasets,pods,secrets"
-        return self.kubectl("get", kinds, "--selector", f"clipmodel.dev/model={name}", "-o", "name").split()
+        selector = f"clipmodel.dev/model={name}"
+        return [
+            f"{kind.kind.lower()}/{obj['metadata']['name']}"
+            for kind in _CHILDREN
+            for obj in self.kubectl.list(kind.kind, selector=selector)
+        ]
 
 
-def dump(kubectl: Kubectl) -> str:
+_CHILDREN: Sequence[Kind] = [
+    k for k in KINDS if k.is_namespaced and k.kind not in {"ClipModel", "Event", "ServiceAccount", "RoleBinding"}
+]
+
+
+def dump(namespace: Namespace) -> str:
     """Print what a person would ask for: objects, events, logs of every pod and of the operator."""
-    system = kubectl.within(OPERATOR_NAMESPACE)
+    kubectl = namespace.kubectl
+    system = kubectl.within(namespace.operator_namespace)
     questions = [
         (kubectl, ("get", "clip,deploy,job,pod,pvc,svc,cm", "-o", "wide")),
         (kubectl, ("get", "clip", "-o", "yaml")),
@@ -191,28 +320,33 @@ class OperatorPod:
     kubectl: Kubectl
 
     def scale(self, replicas: int) -> None:
-        self.kubectl("scale", f"deployment/{OPERATOR}", f"--replicas={replicas}")
+        self.kubectl.patch("deployment", OPERATOR, {"spec": {"replicas": replicas}})
 
     def wait_gone(self) -> None:
-        until(lambda: not self._pods() or None, "the operator's pods are gone", seen=self._pods)
+        until(lambda: not self._pods(), "the operator's pods are gone", seen=self._pods)
 
     def wait_ready(self) -> None:
-        self.kubectl("rollout", "status", f"deployment/{OPERATOR}", "--timeout=120s")
+        self.kubectl.wait_rolled_out(OPERATOR)
 
     def kill(self) -> None:
         """End it as a lost node would: no grace, no goodbye."""
-        self.kubectl(
-            "delete",
-            "pods",
-            "--selector",
-            f"app.kubernetes.io/name={OPERATOR}",
-            "--grace-period=0",
-            "--force",
-            "--wait=false",
+        self.kubectl.delete_all("pod", selector=f"app.kubernetes.io/name={OPERATOR}", grace_period_s=0)
+
+    def restart(self) -> None:
+        """Kill it, and wait until another one is at work."""
+        before = set(self._pods())
+        self.kill()
+        until(
+            lambda: any(is_ready for uid, is_ready in self._pods().items() if uid not in before),
+            "another operator is ready",
+            seen=self._pods,
         )
 
-    def _pods(self) -> Sequence[str]:
-        return self.kubectl("get", "pods", "--selector", f"app.kubernetes.io/name={OPERATOR}", "-o", "name").split()
+    def _pods(self) -> dict[str, bool]:
+        """Give each pod's uid, and whether it is ready."""
+        found = self.kubectl.list("pods", selector=f"app.kubernetes.io/name={OPERATOR}")
+        ready = [condition(p, "Ready") for p in found]
+        return {p["metadata"]["uid"]: bool(r and r["status"] == "True") for p, r in zip(found, ready, strict=True)}
 
     @contextmanager
     def down(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from clipmodel_operator.models.errors import GoneError, RetryError
+from clipmodel_operator.models.errors import ConflictError, GoneError
 from clipmodel_operator.models.resources import Resource
 from support.fake_clock import FakeClock
 from support.server_side_apply import Object, canonicalise, merge, with_defaults
@@ -153,11 +153,13 @@ class FakeApiServer:
         live = self.objects.get(identity)
         if live is None and part:
             raise GoneError(f"{what}: not found")
-        uid = applied["metadata"].pop("uid", None)
-        if live is not None and uid is not None and uid != live["metadata"]["uid"]:
-            raise RetryError(
-                f"{what}: Precondition failed: UID in precondition: {uid}, UID in object meta: {live['metadata']['uid']}"
-            )
+        uid, version = (applied["metadata"].pop(k, None) for k in ("uid", "resourceVersion"))
+        there = live["metadata"] if live is not None else {}
+        # The status of a custom resource is applied whatever uid is named; asked of Kubernetes 1.34.
+        if uid is not None and uid != there.get("uid") and not part:
+            raise ConflictError(f"{what}: the object of uid {uid} is not there, or another of its name")
+        if version is not None and version != there.get("resourceVersion"):
+            raise ConflictError(f"{what}: the object has been modified")
         self.writes.append(what)
         previous = self.applied.get((identity, part))
         if part:

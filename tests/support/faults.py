@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from support.audit import OPERATOR_USER
-from support.cluster import KubectlError, Namespace, Object, until
+from support.api import ApiError
+from support.cluster import Namespace, Object, until
 
 _SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
 _POD_SECURITY = {
@@ -21,7 +20,7 @@ _POD_SECURITY = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 
-_HELD = "held by a test: it cannot be committed yet"
+_HELD = "hold.clipmodel.test"
 
 
 def _python_pod(name: str, program: str, **spec: object) -> Object:
@@ -52,32 +51,31 @@ def _python_pod(name: str, program: str, **spec: object) -> Object:
 def held_commits(namespace: Namespace, name: str) -> Iterator[None]:
     """Refuse the operator's updates of a ConfigMap for as long as the block runs: what it wants to commit stays uncommitted.
 
-    In the words of a role that lacks the right: the operator tries again until it may.
+    By a webhook that nobody answers, which is the world's failure: the operator tries again until it is mended.
     """
-    kubectl, policy = namespace.kubectl, f"hold-{namespace.name}"
+    kubectl, webhook = namespace.kubectl, f"hold-{namespace.name}"
     kubectl.apply({
         "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": policy},
-        "spec": {
-            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["configmaps"]}]},
-            "validations": [{"expression": f"request.userInfo.username != '{OPERATOR_USER}'", "message": _HELD, "reason": "Forbidden"}],
-        },
-    })  # fmt: skip
-    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}
-    kubectl.apply({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": policy},
-        "spec": {"policyName": policy, "validationActions": ["Deny"], "matchResources": {"namespaceSelector": selector}},
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": webhook},
+        "webhooks": [{
+            "name": _HELD,
+            "clientConfig": {"url": "https://127.0.0.1:1/"},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["configmaps"]}],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}},
+            "matchConditions": [{"name": "operator", "expression": f"request.userInfo.username == '{namespace.operator_user}'"}],
+            "failurePolicy": "Fail",
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+            "timeoutSeconds": 5,
+        }],
     })  # fmt: skip
 
     def is_held() -> bool:
+        note = {"metadata": {"annotations": {"test": "held"}}}
         try:
-            kubectl(
-                "annotate", "configmap", name, "test=held", "--overwrite", "--dry-run=server", f"--as={OPERATOR_USER}"
-            )
-        except KubectlError as error:
+            kubectl.patch("configmap", name, note, as_user=namespace.operator_user, dry_run=True)
+        except ApiError as error:
             return _HELD in str(error)
         return False
 
@@ -85,13 +83,8 @@ def held_commits(namespace: Namespace, name: str) -> Iterator[None]:
         until(is_held, "commits are held")
         yield
     finally:
-        kubectl(
-            "delete",
-            f"validatingadmissionpolicybinding/{policy}",
-            f"validatingadmissionpolicy/{policy}",
-            "--wait=false",
-        )
-        until(lambda: not is_held() or None, "commits are free")
+        kubectl.delete("ValidatingWebhookConfiguration", webhook)
+        until(lambda: not is_held(), "commits are free")
 
 
 def write_to_volume(namespace: Namespace, claim: str, path: str, content: bytes | None) -> None:
@@ -100,7 +93,7 @@ def write_to_volume(namespace: Namespace, claim: str, path: str, content: bytes 
     volume = {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]}
     kubectl.apply(_python_pod(name, "import signal; signal.pause()", **volume))
     try:
-        kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+        kubectl.wait_condition("pod", name, "Ready")
         program = (
             "import base64, os, sys\n"
             f"path = '/data/{path}'\n"
@@ -113,24 +106,33 @@ def write_to_volume(namespace: Namespace, claim: str, path: str, content: bytes 
         encoded = base64.b64encode(content or b"").decode()
         kubectl("exec", "-i", name, "--", "python3", "-c", program, stdin=encoded)
     finally:
-        kubectl("delete", "pod", name, "--wait=false")
+        kubectl.delete("pod", name)
 
 
 # Gives the file to whoever asks, but only once it has been released.
 _SOURCE = """
-import base64, http.server, os, time
+import base64, http.server, threading
+asked, released = threading.Event(), threading.Event()
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        if self.path == "/asked":
+            return self.send(200 if asked.is_set() else 404)
+        if self.path == "/release":
+            released.set()
+            return self.send(200)
         content = base64.b64decode(open("/content/model").read())
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content[:1000])
         self.wfile.flush()
-        open("/data/asked", "w").close()
-        while not os.path.exists("/data/released"):
-            time.sleep(0.05)
+        asked.set()
+        released.wait()
         self.wfile.write(content[1000:])
+    def send(self, code):
+        self.send_response(code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
 """
 
@@ -146,18 +148,18 @@ class HeldSource:
     def uri(self) -> str:
         return f"http://{self.name}:8080/model.onnx"
 
-    def _has(self, file: str) -> bool:
+    def _is_asked(self) -> bool:
         try:
-            self.namespace.kubectl("exec", self.name, "--", "python3", "-c", f"import os; os.stat('/data/{file}')")
-        except KubectlError:
+            self.namespace.kubectl.ask_pod(self.name, 8080, "/asked")
+        except ApiError:
             return False
         return True
 
     def wait_asked(self) -> None:
-        until(lambda: self._has("asked") or None, "a sync Job is in the middle of the file")
+        until(self._is_asked, "a sync Job is in the middle of the file")
 
     def release(self) -> None:
-        self.namespace.kubectl("exec", self.name, "--", "python3", "-c", "open('/data/released', 'w').close()")
+        self.namespace.kubectl.ask_pod(self.name, 8080, "/release")
 
 
 @contextmanager
@@ -182,15 +184,14 @@ def held_source(namespace: Namespace, content: bytes, name: str = "held") -> Ite
     pod["spec"]["containers"][0]["readinessProbe"] = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
     kubectl.apply(pod)
     try:
-        kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+        kubectl.wait_condition("pod", name, "Ready")
         yield HeldSource(namespace, name)
     finally:
-        with suppress(KubectlError):
-            kubectl("delete", f"pod/{name}", f"service/{name}", f"configmap/{name}", "--wait=false")
+        for kind in ("pod", "service", "configmap"):
+            kubectl.delete(kind, name)
 
 
 def evict(namespace: Namespace, pod: str) -> None:
     """Ask for an eviction, as `kubectl drain` does."""
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace.name}}
-    path = f"/api/v1/namespaces/{namespace.name}/pods/{pod}/eviction"
-    namespace.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    namespace.kubectl.create(eviction, subresource="eviction")

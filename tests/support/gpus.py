@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from support.cluster import Kubectl, KubectlError, until
+from support.api import ApiError
+from support.cluster import Kubectl, until
 
 GPU = "nvidia.com/gpu"
 _PARTS = ("capacity", "allocatable")
@@ -25,8 +26,7 @@ class Gpus:
 
     def offered(self) -> tuple[str | None, ...]:
         """Give capacity and allocatable, as the node has them."""
-        node = self.kubectl.get("node", self.node)
-        assert node is not None
+        node = self.kubectl.the("node", self.node)
         return tuple(node["status"][part].get(GPU) for part in _PARTS)
 
     def offer(self, count: int) -> None:
@@ -41,7 +41,7 @@ class Gpus:
             left = [part for part, found in zip(_PARTS, self.offered(), strict=True) if found is not None]
             try:
                 self._patch([{"op": "remove", "path": f"/status/{part}/{_POINTER}"} for part in left])
-            except KubectlError:  # the kubelet was quicker with one of them
+            except ApiError:  # the kubelet was quicker with one of them
                 return None
             return not left or None
 

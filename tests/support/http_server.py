@@ -51,8 +51,22 @@ def reply(body: object = None, status: int = 200, headers: dict[str, str] | None
     return answer
 
 
-def refuse(status: int, message: str, *, reason: str = "", headers: dict[str, str] | None = None) -> Answer:
-    """Answer with a Status, as the API server says no."""
+_REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    409: "Conflict",
+    410: "Expired",
+    422: "Invalid",
+    429: "TooManyRequests",
+    500: "InternalError",
+}
+
+
+def refuse(status: int, message: str, *, reason: str | None = None, headers: dict[str, str] | None = None) -> Answer:
+    """Answer with a Status, as the API server says no; its reason is the usual one of the code."""
+    reason = _REASONS.get(status, "") if reason is None else reason
     return reply(
         {"kind": "Status", "status": "Failure", "message": message, "reason": reason, "code": status}, status, headers
     )

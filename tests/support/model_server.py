@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.api import ApiError
 from support.cluster import Kubectl, Object
 
 NAMESPACE = "clipmodel-test-fixtures"
@@ -65,6 +69,14 @@ def _server(name: str, container: Object) -> list[Object]:
     ]
 
 
+@contextmanager
+def _locked() -> Iterator[None]:
+    """Let one process at a time put files: another one's Job may be reading what is put a second time."""
+    with Path(tempfile.gettempdir(), "clipmodel-test-model-server.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class ModelServer:
     """A running server; `put` gives the file's URI and digest."""
@@ -88,9 +100,19 @@ class ModelServer:
                 return self.put(path, name)
         with content.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        name = name or f"{sha256[:16]}.onnx"
-        self.kubectl("cp", str(content), f"{self.pod}:/models/{name}", timeout_s=300)
+        kept, name = name is None, name or f"{sha256[:16]}.onnx"
+        with _locked():
+            if not (kept and self._has(name, content.stat().st_size)):
+                self.kubectl("cp", str(content), f"{self.pod}:/models/{name}", timeout_s=300)
         return self.uri(name), sha256
+
+    def _has(self, name: str, size: int) -> bool:
+        """Tell whether a file is there already: under a digest's name it is the same one, unless its copying was cut off."""
+        last = {"Range": f"bytes={size - 1}-"}
+        try:
+            return len(self.kubectl.ask_pod(self.pod, 8080, f"/{name}", headers=last)) == 1
+        except ApiError:
+            return False
 
 
 def start_model_server(kubectl: Kubectl, *, image: str, python_image: str) -> ModelServer:
@@ -110,8 +132,6 @@ def start_model_server(kubectl: Kubectl, *, image: str, python_image: str) -> Mo
     for obj in servers:
         fixtures.apply(obj)
     for name in ("model-server", "truncating"):
-        fixtures("rollout", "status", f"deployment/{name}", "--timeout=120s")
-    pods = fixtures(
-        "get", "pods", "--selector", "app=model-server", "--field-selector", "status.phase=Running", "-o", "name"
-    ).split()
-    return ModelServer(fixtures, pods[0].removeprefix("pod/"))
+        fixtures.wait_rolled_out(name)
+    pods = fixtures.list("pods", selector="app=model-server")
+    return ModelServer(fixtures, next(p["metadata"]["name"] for p in pods if p["status"]["phase"] == "Running"))

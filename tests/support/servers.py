@@ -1,32 +1,24 @@
 """What Triton itself says, asked inside its pod: the config that it runs, what is loaded, and what it answers. And how to hurt it.
 
-Through `kubectl exec`, with the control key of the container's own environment: nothing of the operator is between the test and the truth.
+Through the API server's proxy to the pod, with the control key that its container has: nothing of the operator is between the test and the truth.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clipmodel_contract.names import default_model_name
-from support.cluster import KubectlError, Namespace, Object, condition, until
+from support.api import ApiError
+from support.cluster import Namespace, Object, condition, until
 
 CONFIG_ID = "clipmodel.dev/config-id"
 # A share of the processor that holds its own beside a busy machine's: the light image's Python backend takes a model process that got none for
 # a second for dead, fails its requests, and has been seen to crash the whole server over it.
 RESOURCES = {"requests": {"cpu": "250m", "memory": "128Mi"}}
-
-_ASK = """
-import json, os, sys, urllib.request
-method, path = sys.argv[1:3]
-request = urllib.request.Request(
-    "http://127.0.0.1:8000" + path, data=b"{}" if method == "POST" else None, method=method,
-    headers={"clipmodel-control-key": os.environ["CLIPMODEL_CONTROL_KEY"]},
-)
-print(urllib.request.urlopen(request, timeout=30).read().decode())
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +29,18 @@ class Server:
     pod: str
 
     def ask(self, path: str, *, method: str = "GET") -> Any:
-        """Ask Triton over HTTP, from inside the pod. Raises KubectlError where it gives no 200."""
-        answer = self.namespace.kubectl("exec", self.pod, "-c", "triton", "--", "python3", "-c", _ASK, method, path)
+        """Ask Triton over HTTP. Raises ApiError where it gives no 200."""
+        body: Object | None = {} if method == "POST" else None
+        headers = {"clipmodel-control-key": self._control_key()}
+        answer = self.namespace.kubectl.ask_pod(self.pod, 8000, path, method=method, body=body, headers=headers)
         return json.loads(answer) if answer.strip() else None
+
+    def _control_key(self) -> str:
+        """Read the key where the container's environment has it from."""
+        kubectl = self.namespace.kubectl
+        [container] = kubectl.the("pod", self.pod)["spec"]["containers"]
+        [reference] = [e["valueFrom"]["secretKeyRef"] for e in container["env"] if "valueFrom" in e]
+        return base64.b64decode(kubectl.the("secret", reference["name"])["data"][reference["key"]]).decode()
 
     def config(self, model: str) -> Object:
         found: Object = self.ask(f"/v2/models/{model}/config")
@@ -49,7 +50,7 @@ class Server:
         """Give the id of the config that it runs; None while it does not answer."""
         try:
             return str(self.config(model)["parameters"][CONFIG_ID]["string_value"])
-        except KubectlError:
+        except ApiError:
             return None
 
     def ready_versions(self) -> Mapping[str, Sequence[int]]:
@@ -82,8 +83,7 @@ def lives(namespace: Namespace, name: str) -> dict[str, tuple[int, str]]:
 
 def committed_id(namespace: Namespace, name: str, profile: str = "cpu") -> str:
     """Give the id of the config that a pod would start with."""
-    config_map = namespace.kubectl.get("configmap", f"{name}-config")
-    assert config_map is not None
+    config_map = namespace.kubectl.the("configmap", f"{name}-config")
     text = config_map["data"][f"{profile}.pbtxt"]
     return str(text.split(CONFIG_ID, 1)[1].split("string_value:", 1)[1].split('"')[1])
 
@@ -116,8 +116,7 @@ def restarted(server: Server, before: Mapping[str, tuple[int, str]]) -> None:
     """Wait until the pod's container is another one than before, and ready."""
 
     def look() -> bool | None:
-        pod = server.namespace.kubectl.get("pod", server.pod)
-        assert pod is not None
+        pod = server.namespace.kubectl.the("pod", server.pod)
         status = (pod["status"].get("containerStatuses") or [{}])[0]
         old = before[pod["metadata"]["uid"]]
         return (

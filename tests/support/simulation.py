@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from clipmodel_contract.names import is_candidate_name
-from clipmodel_operator.app import Operator
+from clipmodel_operator.app.operator import Operator
 from clipmodel_operator.clients.cluster import Cluster
 from clipmodel_operator.models import names
 from clipmodel_operator.models.names import Key
+from clipmodel_operator.models.ownership import owner_of
 from clipmodel_operator.models.resources import BY_KIND, CHILDREN, CLIP_MODELS, PODS
-from clipmodel_operator.reconcile.gather import owner_of
 from clipmodel_operator.reconcile.reconciler import Reconciler
 from clipmodel_operator.rendering.settings import RenderSettings
 from clipmodel_operator.runtime.backoff import Backoff
@@ -112,13 +112,13 @@ class Simulation:
         before = len(self.cluster.writes)
         self.passes += 1
         try:
-            again = await self.reconciler.reconcile(key)
+            outcome = await self.reconciler.reconcile(key)
         finally:
             self.queue.done(key)
             self.log += [f"operator: {w}" for w in self.cluster.writes[before:]]
-        if again is not None:
-            delay = 1.0 if again.delay_s is None else again.delay_s
-            due = self.clock.seconds + delay
+        delay_s = self.operator.requeue_delay_s(key, outcome)
+        if delay_s is not None:
+            due = self.clock.seconds + delay_s
             self._timer = due if self._timer is None else min(self._timer, due)
 
     def advance(self, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 A pod of standard-library Python sends the golden images at a steady rate and compares every embedding with the one that ONNX Runtime gives here,
 of the version that the server says it answered with. Half of its connections are kept, half are made anew for each request, as clients do.
-It retries nothing: a failed request is a failed request. What it counts is read from a file in the pod, at any time.
+It retries nothing: a failed request is a failed request. What it counts is asked of the pod, at any time.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ import onnxruntime
 from clipmodel_contract import golden
 from clipmodel_contract.names import default_model_name
 from clipmodel_contract.ports import HTTP_PORT
+from support.api import ApiError
 from support.cluster import Kubectl, Object, until
 
 IMAGE_SIZE = 224
 # 0.6 MB each: enough to have one on the way at any moment of a change, and little beside two cores.
 RATE_PER_S = 8.0
 WORKERS = 4
-_COUNTS = "/tmp/counts.json"  # noqa: S108 - in the pod
+#: Where the pod says what it counts.
+_PORT = 8080
 
 # Appended to the golden images' own module; a file that says what is known is its one argument.
 _PROGRAM = """
 
-import http.client, os, threading, time
+import http.client, http.server, threading, time
 
 KNOWN = json.load(open(sys.argv[1]))
 IMAGES = [golden_image(k, KNOWN["size"]) for k in range(IMAGE_COUNT)]
@@ -109,16 +111,27 @@ def work(number):
         time.sleep(max(0.0, gap - (time.monotonic() - began)))
 
 
+class Reader(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        with LOCK:
+            text = json.dumps(COUNTS).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
+
+
 threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(KNOWN["workers"])]
 for thread in threads:
     thread.start()
-while any(thread.is_alive() for thread in threads):
-    with LOCK:
-        text = json.dumps(COUNTS)
-    with open(KNOWN["counts"] + ".new", "w") as file:
-        file.write(text)
-    os.replace(KNOWN["counts"] + ".new", KNOWN["counts"])
-    time.sleep(0.1)
+if KNOWN["listen"] is not None:
+    reader = http.server.ThreadingHTTPServer(("", KNOWN["listen"]), Reader)
+    threading.Thread(target=reader.serve_forever, daemon=True).start()
+for thread in threads:
+    thread.join()
 print(json.dumps(COUNTS), flush=True)
 """
 
@@ -173,7 +186,7 @@ def known_answers(
     rate_per_s: float,
     duration_s: float,
     port: int = HTTP_PORT,
-    counts: str = _COUNTS,
+    listen: int | None = None,
     keeps_connections: bool = True,
 ) -> Object:
     """Put together what the program must know; `embeddings` are those of each version's golden images."""
@@ -185,7 +198,7 @@ def known_answers(
         "rate": rate_per_s,
         "workers": WORKERS,
         "duration": duration_s,
-        "counts": counts,
+        "listen": listen,
         "keeps": keeps_connections,
         "answers": {
             str(v): [base64.b64encode(e.astype("<f4").tobytes()).decode() for e in vectors]
@@ -214,13 +227,10 @@ def _pod(name: str, image: str) -> Object:
                         "capabilities": {"drop": ["ALL"]},
                         "readOnlyRootFilesystem": True,
                     },
-                    "volumeMounts": [
-                        {"name": "program", "mountPath": "/etc/traffic"},
-                        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the pod
-                    ],
+                    "volumeMounts": [{"name": "program", "mountPath": "/etc/traffic"}],
                 }
             ],
-            "volumes": [{"name": "program", "configMap": {"name": name}}, {"name": "tmp", "emptyDir": {}}],
+            "volumes": [{"name": "program", "configMap": {"name": name}}],
         },
     }
 
@@ -233,7 +243,7 @@ class Traffic:
     pod: str
 
     def read(self) -> Counts:
-        counts = json.loads(self.kubectl("exec", self.pod, "--", "cat", _COUNTS))
+        counts = json.loads(self.kubectl.ask_pod(self.pod, _PORT, "/"))
         return Counts(**{**counts, "told": tuple(counts["told"])})
 
     def after(self, answers: int) -> Counts:
@@ -281,21 +291,23 @@ def traffic(
         rate_per_s=rate_per_s,
         duration_s=duration_s,
         keeps_connections=keeps_connections,
+        listen=_PORT,
     )
     data = {"program.py": render_program(), "known.json": json.dumps(known)}
     kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": pod}, "data": data})
     kubectl.apply(_pod(pod, image))
-    kubectl("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=60s")
+    kubectl.wait_condition("pod", pod, "Ready")
     sender = Traffic(kubectl, pod)
 
     def is_sending() -> bool | None:
         try:
             return sender.read().answered > 0 or None
-        except AssertionError:  # it makes the images first
+        except ApiError:  # it makes the images first
             return None
 
     try:
-        until(is_sending, "requests are answered", deadline_s=60.0, seen=lambda: kubectl("logs", pod))
+        until(is_sending, "requests are answered", deadline_s=60.0, seen=lambda: kubectl.log(pod))
         yield sender
     finally:
-        kubectl("delete", f"pod/{pod}", f"configmap/{pod}", "--wait=false")
+        kubectl.delete("pod", pod)
+        kubectl.delete("configmap", pod)

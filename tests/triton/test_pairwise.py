@@ -27,8 +27,8 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
 from clipmodel_contract import golden
-from clipmodel_operator.models.api import SERVED_PROFILES, Profile
-from clipmodel_operator.models.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.spec import SERVED_PROFILES, Profile
 from clipmodel_operator.rendering.config_pbtxt import render_config, render_config_pbtxt
 from support.builders import build_model
 from support.containers import docker, wait_for_line, wait_live

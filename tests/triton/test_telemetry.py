@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from clipmodel_contract import golden
-from clipmodel_operator.models.api import Profile
+from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.rendering.config_pbtxt import render_config_pbtxt
 from support.builders import build_model, build_spec
 from support.containers import docker, wait_for_line

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from clipmodel_operator.assessment.rolling import is_rolling
+from clipmodel_operator.api.v1alpha1.status import ClipModelStatus, Condition, VersionState
+from clipmodel_operator.assessment.template import is_rolling
 from clipmodel_operator.models import reasons
-from clipmodel_operator.models.api import ClipModelStatus, Condition, VersionState
-from clipmodel_operator.models.rolling import RollingStrategy
+from clipmodel_operator.models.event import Event
+from clipmodel_operator.models.update_strategy import UpdateStrategy
 
 #: The reason of an event that no condition tells: how pods are replaced, and why so.
 ROLLING_UPDATE = "RollingUpdate"
 # The API server's own limit is 1,024 bytes; a scheduler's message lists a reason per group of nodes.
 _MESSAGE_LENGTH = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What `kubectl describe` shows."""
-
-    is_warning: bool
-    reason: str
-    message: str
 
 
 def _conditions(status: ClipModelStatus) -> dict[str, Condition]:
@@ -56,7 +47,7 @@ def plan_events(previous: ClipModelStatus, current: ClipModelStatus) -> tuple[Ev
 
 
 def plan_rolling_event(
-    before: Mapping[str, Any] | None, after: Mapping[str, Any], strategy: RollingStrategy
+    before: Mapping[str, Any] | None, after: Mapping[str, Any], strategy: UpdateStrategy
 ) -> Event | None:
     """Tell how pods are replaced, when it begins and when a roll that is under way goes on in another way. Both Deployments as the API server has them."""
     replicas = int(after["spec"].get("replicas", 1))

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clipmodel_contract.report import Failure, VersionRecord
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.spec import SpaceLock, VersionPolicy
 from clipmodel_operator.models import reasons
-from clipmodel_operator.models.api import SpaceLock, VersionPolicy
-from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.spaces import EmbeddingSpace, find_space, similarity
 
 

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from clipmodel_contract.report import Failure
+from clipmodel_operator.api.v1alpha1.status import ClipModelStatus, Condition, VersionState, VersionStatus
 from clipmodel_operator.assessment.pods import find_trouble, is_ready
+from clipmodel_operator.assessment.status_input import ModelView, Subject
 from clipmodel_operator.models import names, reasons
-from clipmodel_operator.models.api import ClipModelStatus, Condition, VersionState, VersionStatus
-from clipmodel_operator.models.facts import Blocked
-from clipmodel_operator.models.view import ModelView, PodState, Subject, VersionView
+from clipmodel_operator.models.observed import PodView
+from clipmodel_operator.models.version import Version
 
 _MESSAGE_LENGTH = 256
 
@@ -41,7 +43,7 @@ def _pods(count: int) -> str:
     return "1 pod" if count == 1 else f"{count} pods"
 
 
-def _is_proven(pod: PodState) -> bool:
+def _is_proven(pod: PodView) -> bool:
     """Tell whether a pod gets traffic and gave the proven embeddings of what it runs."""
     return is_ready(pod.pod) and pod.loaded is not None and pod.loaded.difference is None
 
@@ -51,21 +53,21 @@ def serving_versions(view: ModelView) -> tuple[int, ...]:
     return tuple(sorted({v for p in view.pods if _is_proven(p) and p.loaded for v in p.loaded.versions}))
 
 
-def _weight(version: VersionView, view: ModelView) -> tuple[bool, bool, bool, int]:
+def _weight(version: Version, view: ModelView) -> tuple[bool, bool, bool, int]:
     """Order versions by what a user must hear first: chosen ones, final failures, failures, the highest number."""
-    problem = version.problem
+    failure = version.failure
     return (
         version.number in view.chosen,
-        problem is not None and problem.is_final,
-        problem is not None,
+        failure is not None and failure.is_final,
+        failure is not None,
         version.number,
     )
 
 
-def _first_trouble(view: ModelView, *, chosen_only: bool) -> VersionView | None:
+def _first_trouble(view: ModelView, *, chosen_only: bool) -> Version | None:
     """Find the version to speak of: one in trouble, else one that is not synced yet."""
     candidates = [v for v in view.versions if not chosen_only or v.number in view.chosen]
-    troubled = [v for v in candidates if v.problem or not v.is_synced]
+    troubled = [v for v in candidates if v.failure or not v.is_synced]
     return max(troubled, key=lambda v: _weight(v, view), default=None)
 
 
@@ -75,13 +77,13 @@ def _synced(view: ModelView) -> Said:
     unsynced = [v for v in view.versions if not v.is_synced]
     if unsynced:
         worst = max(unsynced, key=lambda v: _weight(v, view))
-        if worst.problem is not None:
-            return Said("False", worst.problem.reason, f"version {worst.number}: {worst.problem.message}")
+        if worst.failure is not None:
+            return Said("False", worst.failure.reason, f"version {worst.number}: {worst.failure.message}")
         reason = reasons.SYNCING if worst.is_begun else reasons.SYNC_PENDING
         return Said("Unknown", reason, f"version {worst.number}: {worst.progress.rstrip('.')}.")
     if len(view.versions) == 1:
         only = view.versions[0]
-        message = f"version {only.number} is on the volume, sha256 {(only.sha256 or '')[:12]}…."
+        message = f"version {only.number} is on the volume, sha256 {(only.record.sha256 if only.record else '')[:12]}…."
         return Said("True", reasons.VERSION_SYNCED, message)
     return Said(
         "True", reasons.VERSION_SYNCED, f"{_versions(sorted(v.number for v in view.versions))} are on the volume."
@@ -142,7 +144,7 @@ def _verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> _Verd
     """Decide in order of weight: what blocks everything, the versions, their proof, the pods."""
     if view.blocked is not None:
         message = _with_what_serves(view.blocked.message, serving)
-        if view.blocked.is_stalled:
+        if view.blocked.is_final:
             return _stalled(view.blocked.reason, message)
         return _working(view.blocked.reason, message, retrying=True)
     if subject.is_paused:
@@ -181,17 +183,17 @@ def _paused(subject: Subject) -> Said | None:
     return Said("True", reasons.PAUSED, message)
 
 
-def _version_verdict(version: VersionView, serving: Sequence[int]) -> _Verdict:
+def _version_verdict(version: Version, serving: Sequence[int]) -> _Verdict:
     """Speak of a version that the policy chooses and that cannot serve yet, or at all."""
     what = f"version {version.number}: "
     others = [v for v in serving if v != version.number]
-    if version.problem is None:
+    if version.failure is None:
         reason = reasons.SYNCING if version.is_begun else reasons.SYNC_PENDING
         return _working(reason, _with_what_serves(f"{what}{version.progress.rstrip('.')}.", others))
-    message = _with_what_serves(what + version.problem.message, serving)
-    if version.problem.is_final:
-        return _stalled(version.problem.reason, message)
-    return _working(version.problem.reason, message, retrying=True)
+    message = _with_what_serves(what + version.failure.message, serving)
+    if version.failure.is_final:
+        return _stalled(version.failure.reason, message)
+    return _working(version.failure.reason, message, retrying=True)
 
 
 def _pods_verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> _Verdict:
@@ -225,8 +227,8 @@ def _pods_verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> 
     return _working(reasons.PODS_NOT_READY, message)
 
 
-def _state(version: VersionView, view: ModelView, serving: Sequence[int]) -> VersionState:
-    if version.problem is not None and version.problem.is_final and version.number not in serving:
+def _state(version: Version, view: ModelView, serving: Sequence[int]) -> VersionState:
+    if version.failure is not None and version.failure.is_final and version.number not in serving:
         return VersionState.FAILED
     if not version.is_synced:
         return VersionState.SYNCING if version.is_begun else VersionState.PENDING
@@ -237,13 +239,13 @@ def _state(version: VersionView, view: ModelView, serving: Sequence[int]) -> Ver
     return VersionState.SYNCED if version.number in view.chosen else VersionState.RETIRED
 
 
-def _version_status(version: VersionView, view: ModelView, serving: Sequence[int]) -> VersionStatus:
-    told = version.problem.message if version.problem else version.progress
+def _version_status(version: Version, view: ModelView, serving: Sequence[int]) -> VersionStatus:
+    told = version.failure.message if version.failure else version.progress
     return VersionStatus(
         version=version.number,
         state=_state(version, view, serving),
-        sha256=version.sha256,
-        bytes=version.size_bytes,
+        sha256=version.record.sha256 if version.record else None,
+        bytes=version.record.size_bytes if version.record else None,
         embedding_space_id=version.space_id,
         message=_short(told) if told else None,
     )
@@ -299,5 +301,6 @@ def assess_status(subject: Subject, view: ModelView, *, now: datetime) -> ClipMo
     )
 
 
-def blocked_by(reason: str, message: str, *, is_stalled: bool) -> Blocked:
-    return Blocked(reason=reason, message=_short(message), is_stalled=is_stalled)
+def blocked_by(reason: str, message: str, *, is_final: bool) -> Failure:
+    """Say why a pass could not go on."""
+    return Failure(reason, _short(message), is_final)

@@ -17,11 +17,14 @@ from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config.config_exception import ConfigException
 from typing_extensions import override
 
+from clipmodel_operator.clients.access import REVIEWS, Access, needed_access
+from clipmodel_operator.clients.api_errors import is_settled, lacks_permission, translate
+from clipmodel_operator.clients.api_status import ApiStatus, parse_status
 from clipmodel_operator.models.errors import (
+    AlreadyExistsError,
     ClipModelError,
     ConflictError,
     GoneError,
-    MissingRightError,
     RejectedError,
     RetryError,
 )
@@ -75,59 +78,6 @@ async def connect(*, kubeconfig: str | None = None, context: str | None = None) 
     return Cluster(build_client(configuration))
 
 
-# Enough for nodeSelectorTerms[0].matchExpressions[0].key and what is around it.
-_PATH_LENGTH = 80
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    text = next((v for k, v in headers.items() if k.lower() == "retry-after"), "")
-    return float(text) if text.isdigit() else None
-
-
-def _invalid_fields(body: str) -> str:
-    """Name the fields that the API server finds wrong, by the ends of their paths: status has no room for the whole of them. Empty where it names none."""
-    try:
-        causes = json.loads(body)["details"]["causes"]
-        return "; ".join(f"{_short_path(str(c['field']))}: {c['message']}" for c in causes[:3] if c.get("field"))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ""
-
-
-def _short_path(path: str) -> str:
-    """Leave out the part of a path that is longer than a line, at a field's begin."""
-    tail = path[-_PATH_LENGTH:]
-    return path if tail == path else f"….{tail[tail.find('.') + 1 :]}"
-
-
-def translate(status: int, body: str, headers: Mapping[str, str], what: str) -> ClipModelError:
-    """Turn an answer that is no success into an error of ours. `what` names the request for the message."""
-    try:
-        message = str(json.loads(body).get("message", "")) or body
-    except (ValueError, AttributeError):
-        message = body
-    message = f"{what}: {message[:400] or f'HTTP {status}'}"
-    match status:
-        case 404 | 410:
-            return GoneError(message)
-        case 422 if invalid := _invalid_fields(body):
-            return RejectedError(invalid[:400])
-        case 400 | 405 | 415 | 422:
-            return RejectedError(message)
-        case 403 if "quota" in message:
-            return RetryError(f"{message} (raise the quota, or delete what is not needed)")
-        case 401 | 403 if status == 401 or " cannot " in message:
-            kind = MissingRightError if status == 403 else RetryError
-            return kind(f"{message} (the operator's role lacks this right: apply manifests/ of this release)")
-        case 403 if "being terminated" in message:
-            return GoneError(message)
-        case 403:
-            # An admission decision, such as a volume whose class cannot expand: the request itself is at fault.
-            return RejectedError(message)
-        case _:
-            kind = ConflictError if status == 409 else RetryError
-            return kind(message, retry_after_s=_retry_after_s(headers))
-
-
 @dataclass(slots=True)
 class Cluster:
     """A connection to one API server."""
@@ -146,8 +96,22 @@ class Cluster:
         body: object = None,
         content_type: str = _JSON,
     ) -> Object:
-        """Send one request. Raises GoneError, RejectedError or RetryError."""
+        """Send one request. Raises GoneError, RejectedError or RetryError, or one of their kinds."""
         what = f"{method} {path}"
+        answer = await self._send(method, path, query=query, body=body, content_type=content_type)
+        if isinstance(answer, ApiStatus):
+            raise await self._error_of(answer, method, path)
+        try:
+            parsed: Object = json.loads(answer) if answer else {}
+        except ValueError as error:
+            # A proxy's page, or an answer that was cut off.
+            raise RetryError(f"{what}: the answer cannot be read: {error}") from error
+        return parsed
+
+    async def _send(
+        self, method: str, path: str, *, query: Mapping[str, str] | None, body: object, content_type: str
+    ) -> str | ApiStatus:
+        """Give the content of a success, the Status of anything else. Raises RetryError where there is no answer."""
         try:
             serialized = await self.api.param_serialize(
                 method,
@@ -158,19 +122,44 @@ class Cluster:
                 auth_settings=["BearerToken"],
             )
             response = await self.api.call_api(*serialized, _request_timeout=_TIMEOUT_S)
-            content = (await response.read()).decode(errors="replace")
+            content: str = (await response.read()).decode(errors="replace")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise RetryError(f"{what}: the API server does not answer: {error!r}") from error
+            raise RetryError(f"{method} {path}: the API server does not answer: {error!r}") from error
         except ApiException as error:
-            raise translate(error.status or 0, str(error.body or error.reason), error.headers or {}, what) from error
+            return parse_status(error.status or 0, str(error.body or error.reason), error.headers)
         if not 200 <= response.status <= 299:
-            raise translate(response.status, content, dict(response.headers), what)
+            return parse_status(response.status, content, response.headers)
+        return content
+
+    async def _error_of(self, status: ApiStatus, method: str, path: str) -> ClipModelError:
+        """Translate, and ask first where that takes more than the answer: whose a 403 without causes is, the authorizer's or an admission plugin's."""
+        what = f"{method} {path}"
+        if is_settled(status):
+            return translate(status, what)
         try:
-            parsed: Object = json.loads(content) if content else {}
-        except ValueError as error:
-            # A proxy's page, or an answer that was cut off.
-            raise RetryError(f"{what}: the answer cannot be read: {error}") from error
-        return parsed
+            missing = await self._find_missing(method, path)
+        except (RetryError, RejectedError, GoneError) as error:
+            unknown = f"whether the operator's role lacks a permission cannot be found out: {error}"
+            return RetryError(f"{what}: {status.message[:300]} ({unknown})")
+        return translate(status, what) if missing is None else lacks_permission(status, what, missing)
+
+    async def _find_missing(self, method: str, path: str) -> Access | None:
+        """Find the permission for want of which a request was refused; None where there are all that it needs."""
+        for access in needed_access(method, path):
+            # Admission does not judge reads: who may not read lacks the permission.
+            if method == "GET" or not await self._may(access):
+                return access
+        return None
+
+    async def _may(self, access: Access) -> bool:
+        """Ask the API server whether we have a permission. Raises RetryError, RejectedError or GoneError where that cannot be asked."""
+        answer = await self._send("POST", REVIEWS, query=None, body=access.review, content_type=_JSON)
+        if isinstance(answer, ApiStatus):
+            raise translate(answer, f"POST {REVIEWS}")
+        try:
+            return bool(json.loads(answer)["status"]["allowed"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise RetryError(f"POST {REVIEWS}: the answer cannot be read: {error!r}") from error
 
     async def list_objects(
         self, resource: Resource, *, namespace: str | None = None, label_selector: str = ""
@@ -221,24 +210,20 @@ class Cluster:
             return await self.request(
                 "POST", resource.path(namespace), query={"fieldManager": FIELD_MANAGER}, body=manifest
             )
-        except RetryError as error:
-            if "already exists" in str(error):
-                return None
-            raise
+        except AlreadyExistsError:
+            return None
 
     async def delete_object(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
         """Delete exactly the object of this uid; one that is gone, or another of its name, is left."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
             await self.request("DELETE", resource.path(namespace, name), body=body)
-        except GoneError:
+        except (GoneError, ConflictError):
+            # A conflict is about the only thing that we take for granted: the uid.
             return
-        except RetryError as error:
-            if "Precondition failed" not in str(error):
-                raise
 
     async def apply_status(self, resource: Resource, namespace: str, manifest: Mapping[str, Any]) -> Object:
-        """Apply the status subresource: never spec, labels or annotations. A uid in the manifest guards against a successor of the same name."""
+        """Apply the status subresource: never spec, labels or annotations. A resourceVersion in the manifest guards against a successor of the same name."""
         return await self.request(
             "PATCH",
             resource.path(namespace, manifest["metadata"]["name"], "status"),

@@ -19,6 +19,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config.config_exception import ConfigException
 
+from clipmodel_operator.clients.api_status import FORBIDDEN, ApiStatus, parse_status
 from clipmodel_operator.clients.cluster import Cluster, connect
 from clipmodel_operator.models.errors import ClipModelError
 from clipmodel_operator.models.resources import CLIP_MODELS, PODS, Resource
@@ -26,6 +27,7 @@ from clipmodel_operator.models.resources import CLIP_MODELS, PODS, Resource
 # A person waits for it: a healthy API server answers within a second, a cold credential plugin takes several.
 _TIMEOUT_S = 15.0
 _POD_TIMEOUT_S = 5.0
+_MESSAGE_LENGTH = 300
 _IN_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 Object = dict[str, Any]
 
@@ -34,7 +36,7 @@ class ReadError(ClipModelError):
     """The cluster cannot be asked, or does not answer."""
 
 
-class ForbiddenError(ReadError):
+class ReadForbiddenError(ReadError):
     """The user lacks a right."""
 
 
@@ -67,24 +69,21 @@ def find_context(kubeconfig: str | None, context: str | None) -> Context:
     return Context(str(chosen["name"]), str((chosen.get("context") or {}).get("namespace") or "default"))
 
 
-def explain(status: int, body: str, what: str) -> ReadError:
+def explain(status: ApiStatus, what: str) -> ReadError:
     """Turn an answer that is no success into what the user can do."""
-    try:
-        message = str(json.loads(body).get("message") or body)
-    except (ValueError, AttributeError):
-        message = body
-    message = " ".join(message.split())[:300] or f"HTTP {status}"
-    match status:
+    message = status.message[:_MESSAGE_LENGTH]
+    match status.code:
         case 401:
             return ReadError(f"the cluster does not know you ({message}): log in again, or choose another --context")
-        case 403:
-            return ForbiddenError(
+        case 403 if status.reason == FORBIDDEN:
+            return ReadForbiddenError(
                 f"you may not do this: {message}. Ask for the role `view` in that namespace (`edit` to ask pods what they have loaded)."
             )
         case 404:
             return AbsentError(f"{what}: {message}")
         case _:
-            return ReadError(f"{what}: the API server answers HTTP {status}: {message}")
+            # Also a 403 that is none of the API server's: of a proxy before it, or of a pod that was asked through it.
+            return ReadError(f"{what}: the answer is HTTP {status.code}: {message}")
 
 
 def _words_of(error: Exception) -> str:
@@ -124,7 +123,7 @@ class Reader:
             response = await api.call_api(*request, _request_timeout=limit_s)
             content: str = (await response.read()).decode(errors="replace")
         except ApiException as error:
-            raise explain(error.status or 0, str(error.body or error.reason), path) from error
+            raise explain(parse_status(error.status or 0, str(error.body or error.reason)), path) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             host = api.configuration.host
             raise ReadError(
@@ -132,7 +131,7 @@ class Reader:
                 "Does it run, and is it the one you mean (--context)?"
             ) from error
         if not 200 <= response.status <= 299:
-            raise explain(response.status, content, path)
+            raise explain(parse_status(response.status, content), path)
         return content
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:

@@ -11,17 +11,17 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from clipmodel_operator.clients.reader import ForbiddenError
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model
+from clipmodel_operator.api.v1alpha1.spec import Profile
+from clipmodel_operator.clients.reader import ReadForbiddenError
 from clipmodel_operator.inspection.codes import DiffCode
 from clipmodel_operator.inspection.consequences import Consequence, list_consequences
 from clipmodel_operator.inspection.difference import ObjectDiff, compare
-from clipmodel_operator.inspection.expected import Expected, plan_expected
 from clipmodel_operator.inspection.gather import Reads
 from clipmodel_operator.models import names
-from clipmodel_operator.models.api import Profile
-from clipmodel_operator.models.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.models.errors import ClipModelError
-from clipmodel_operator.models.facts import Observed
+from clipmodel_operator.models.observed import Observed
+from clipmodel_operator.models.ownership import owner_of
 from clipmodel_operator.models.resources import (
     BY_KIND,
     CLAIMS,
@@ -33,8 +33,10 @@ from clipmodel_operator.models.resources import (
     SERVICES,
 )
 from clipmodel_operator.offline import read_object
-from clipmodel_operator.reconcile.gather import owner_of
-from clipmodel_operator.reconcile.profile import known_profile, with_profile
+from clipmodel_operator.planning.control_secret import secret_in_use
+from clipmodel_operator.planning.expected import Expected, plan_expected
+from clipmodel_operator.planning.profile import known_profile, with_profile
+from clipmodel_operator.rendering.canonical import with_hash
 from clipmodel_operator.rendering.settings import RenderSettings
 
 Object = Mapping[str, Any]
@@ -71,19 +73,8 @@ async def _read_live(reads: Reads, namespace: str, name: str) -> Live:
         reads.list(JOBS, namespace, labels=selector), reads.list(PODS, namespace, labels=selector)
     )
 
-    def of(component: str) -> tuple[Object, ...]:
-        return tuple(p for p in pods if (p["metadata"].get("labels") or {}).get(names.LABEL_COMPONENT) == component)
-
-    observed = Observed(
-        claim=claim,
-        config_map=config_map,
-        deployment=deployment,
-        service=service,
-        jobs=tuple(jobs),
-        sync_pods=of(names.COMPONENT_SYNC),
-        server_pods=of(names.COMPONENT_SERVER),
-    )
-    return Live(clip, observed)
+    children = Observed(claim=claim, config_map=config_map, deployment=deployment, service=service, jobs=tuple(jobs))
+    return Live(clip, children.with_pods(pods))
 
 
 def _model(obj: Object, live: Live, *, namespace: str, notes: list[str]) -> ClipModel:
@@ -118,20 +109,29 @@ def _image_of(workload: Object | None) -> str | None:
     return str(image) if image else None
 
 
+def _pre_stop_of(deployment: Object | None) -> int | None:
+    """Give the seconds that the pods that run still serve for; None where there is nothing that says so."""
+    found: Any = deployment
+    for step in ("spec", "template", "spec", "containers", 0, "lifecycle", "preStop", "sleep", "seconds"):
+        try:
+            found = found[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return int(found)
+
+
 async def _settings(
     reads: Reads, given: Images, live: Live, *, operator_namespace: str, notes: list[str]
 ) -> RenderSettings:
-    """Find out the operator's images: as the user says, as its Deployment says, as what it made last says; else this release's."""
-    triton, sync = given.triton, given.sync
-    if triton is None or sync is None:
-        try:
-            operator = await reads.get(DEPLOYMENTS, operator_namespace, _OPERATOR)
-        except ForbiddenError:
-            operator = None
-        containers: list[Any] = operator["spec"]["template"]["spec"]["containers"] if operator else []
-        env = {v["name"]: v.get("value") for c in containers for v in c.get("env") or ()}
-        triton = triton or env.get("CLIPMODEL_TRITON_IMAGE")
-        sync = sync or env.get("CLIPMODEL_SYNC_IMAGE")
+    """Find out the operator's settings: as the user says, as its Deployment says, as what it made last says; else this release's."""
+    try:
+        operator = await reads.get(DEPLOYMENTS, operator_namespace, _OPERATOR)
+    except ReadForbiddenError:
+        operator = None
+    containers: list[Any] = operator["spec"]["template"]["spec"]["containers"] if operator else []
+    env = {v["name"]: v.get("value") for c in containers for v in c.get("env") or ()}
+    triton = given.triton or env.get("CLIPMODEL_TRITON_IMAGE")
+    sync = given.sync or env.get("CLIPMODEL_SYNC_IMAGE")
     has_own_image = bool((((live.clip or {}).get("spec") or {}).get("serving") or {}).get("image"))
     if triton is None and not has_own_image:
         triton = _image_of(live.observed.deployment)
@@ -143,7 +143,12 @@ async def _settings(
             f"The operator's images are not known (no Deployment {operator_namespace}/{_OPERATOR} that you may read); "
             "this release's defaults are shown. Say them with --triton-image and --sync-image."
         )
-    return RenderSettings(triton_image=triton or default.triton_image, sync_image=sync or default.sync_image)
+    pre_stop_s = None if operator else _pre_stop_of(live.observed.deployment)
+    return RenderSettings(
+        triton_image=triton or default.triton_image,
+        sync_image=sync or default.sync_image,
+        pre_stop_s=pre_stop_s or int(env.get("CLIPMODEL_PRE_STOP_SECONDS") or default.pre_stop_s),
+    )
 
 
 def _is_foreign(live: Object, model: ClipModel) -> bool:
@@ -173,18 +178,16 @@ async def show_diff(
     observed = live.observed
     if model.spec.storage.existing_claim is not None:
         observed = replace(observed, claim=await reads.get(CLAIMS, where, model.spec.storage.existing_claim))
-    expected = plan_expected(model, observed, settings, now=datetime.now(UTC))
-    present = await asyncio.gather(
-        *(reads.get(BY_KIND[o["kind"]], where, o["metadata"]["name"]) for o in expected.objects)
-    )
+    # What is not known before it is made: the control key's Secret is named after the key.
+    secret = secret_in_use(observed.deployment) or names.secret_name(name, "")
+    expected = plan_expected(model, observed, settings, secret_name=secret, now=datetime.now(UTC))
+    objects = [with_hash(o) for o in expected.objects]
+    present = await asyncio.gather(*(reads.get(BY_KIND[o["kind"]], where, o["metadata"]["name"]) for o in objects))
     for found in present:
         if found is not None and _is_foreign(found, model):
             what = f"{found['kind']} {found['metadata']['name']}"
             notes.append(f"{what} is there and is not this ClipModel's: the operator would refuse (ObjectRejected).")
-    diffs = [
-        compare(found, wanted, unproven=expected.unproven)
-        for found, wanted in zip(present, expected.objects, strict=True)
-    ]
+    diffs = [compare(found, wanted, unproven=expected.unproven) for found, wanted in zip(present, objects, strict=True)]
     diffs += [compare(None, job) for job in expected.jobs]
     return print_diff(console, diffs, expected, live, model=model, notes=notes)
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from clipmodel_operator.assessment.pods import is_ending
 from clipmodel_operator.inspection.difference import ObjectDiff
-from clipmodel_operator.inspection.expected import Expected
 from clipmodel_operator.inspection.words import format_numbers
-from clipmodel_operator.models.rolling import RollingStrategy
+from clipmodel_operator.models.update_strategy import UpdateStrategy
+from clipmodel_operator.planning.expected import Expected
 from clipmodel_operator.rendering.config_map import PROBE_KEY
 
 Kind = Literal["refused", "fetch", "restart", "live", "next", "remove", "made"]
@@ -51,7 +51,7 @@ def _still(before: Sequence[int]) -> str:
 
 
 def _pods(
-    diffs: Sequence[ObjectDiff], pods: Sequence[Mapping[str, Any]], replicas: int, strategy: RollingStrategy
+    diffs: Sequence[ObjectDiff], pods: Sequence[Mapping[str, Any]], replicas: int, strategy: UpdateStrategy
 ) -> list[Consequence]:
     if not any(d.restarts for d in diffs):
         return []
@@ -98,7 +98,7 @@ def list_consequences(
             listed.append(Consequence("live", "the Deployment is changed without replacing pods."))
         elif diff.kind not in {"Deployment", "ConfigMap", "Job"}:
             listed.append(Consequence("live", f"{diff.kind} {diff.name} is changed; pods are not touched."))
-    if any(d.is_new and d.kind == "Deployment" for d in diffs) and expected.secret_name is None:
+    if any(d.is_new and d.kind == "Deployment" for d in diffs):
         listed.append(Consequence("made", "the Secret of the control key: derived in the cluster, not shown."))
     listed += [
         Consequence("remove", f"Job {name}, which has ended or is of a source that the spec has no more.")

@@ -19,13 +19,14 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from clipmodel_operator.clients.reader import AbsentError, ForbiddenError
+from clipmodel_operator.clients.reader import AbsentError, ReadForbiddenError
 from clipmodel_operator.inspection.codes import StatusCode
 from clipmodel_operator.inspection.gather import Gatherer, NoSuchClipModelError, Reads
 from clipmodel_operator.inspection.lines import changed_lines, facts_of
 from clipmodel_operator.inspection.overview import Overview, assess_overview, worst
 from clipmodel_operator.inspection.show import show_many, show_one
 from clipmodel_operator.models.errors import ClipModelError
+from clipmodel_operator.runtime.standard_output import READER_GONE, is_reader_gone
 
 # A sync Job says how far it is once a second.
 _LOOK_EVERY_S = 1.0
@@ -169,6 +170,8 @@ class Follower:
     sink: Sink
     clock: Callable[[], datetime]
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    is_reader_gone: Callable[[], bool] = lambda: False
+    """Nothing may be written for hours: without asking, the command would outlive `| head -1` for as long."""
     seen: tuple[Overview, ...] | None = None
     is_ended: bool = False
     """Somebody asked for the end: a cancellation can get lost in what a look awaits."""
@@ -183,7 +186,7 @@ class Follower:
                 if self.seen is None:
                     raise
                 raise NoSuchClipModelError(f"ClipModel {self.question.name} was deleted") from None
-            except (ForbiddenError, AbsentError):
+            except (ReadForbiddenError, AbsentError):
                 raise
             except ClipModelError as error:
                 if self.seen is None:
@@ -194,6 +197,8 @@ class Follower:
                 return
             if not self.is_ended:
                 await self.sleep(_LOOK_EVERY_S)
+            if self.is_reader_gone():
+                raise SystemExit(READER_GONE)
 
 
 def _now() -> datetime:
@@ -235,7 +240,7 @@ async def follow_status(
         console.file.flush()
 
     async def run(sink: Sink) -> StatusCode:
-        follower = Follower(Gatherer(reads), question, sink, _now)
+        follower = Follower(Gatherer(reads), question, sink, _now, is_reader_gone=lambda: is_reader_gone(console.file))
         _end_on_interrupt(follower)
         try:
             async with asyncio.timeout(timeout_s):

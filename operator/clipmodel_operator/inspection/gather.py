@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from clipmodel_contract.ports import HTTP_PORT
 from clipmodel_operator.assessment.pods import is_running
-from clipmodel_operator.clients.reader import ForbiddenError
+from clipmodel_operator.clients.reader import ReadForbiddenError
 from clipmodel_operator.inspection.overview import Found
 from clipmodel_operator.models import names
 from clipmodel_operator.models.errors import ClipModelError
@@ -76,7 +76,7 @@ class Gatherer:
             return otherwise
         try:
             return await read()
-        except ForbiddenError as error:
+        except ReadForbiddenError as error:
             self.refused[what] = f"{what} cannot be shown: {error}"
             return otherwise
 

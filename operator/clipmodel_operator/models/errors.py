@@ -13,9 +13,11 @@ class ClipModelError(Exception):
 class StalledError(ClipModelError):
     """Nothing changes until a person acts."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, look_again: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
+        #: The person may act elsewhere than in the spec, and no event would tell: look again by and by.
+        self.look_again = look_again
 
 
 class RetryError(ClipModelError):
@@ -26,12 +28,16 @@ class RetryError(ClipModelError):
         self.retry_after_s = retry_after_s
 
 
-class MissingRightError(RetryError):
-    """A right is missing; whoever gives it need not touch the ClipModel."""
+class ForbiddenError(RetryError):
+    """The operator lacks a permission (403 by the authorizer); whoever gives it need not touch the ClipModel."""
 
 
 class ConflictError(RetryError):
     """The object is another one, or another state of it, than the request takes for granted (409)."""
+
+
+class AlreadyExistsError(ConflictError):
+    """There is an object of that name (409, to a create)."""
 
 
 class GoneError(ClipModelError):
@@ -39,4 +45,8 @@ class GoneError(ClipModelError):
 
 
 class RejectedError(ClipModelError):
-    """The API server refuses an object that we rendered (400, 422, 403 by an admission rule), or Triton a request (400): their own words say why."""
+    """The API server refuses an object that we rendered (400, 413, 422, 403 by admission), or Triton a request (400): their own words say why."""
+
+
+class DeniedError(RejectedError):
+    """An admission rule of this cluster refuses what the API itself would accept: the object can change, or the rule, or what the rule looks at."""

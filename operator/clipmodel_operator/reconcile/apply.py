@@ -1,20 +1,19 @@
-"""Make the cluster agree with what is desired: apply what differs, delete what is no longer wanted, and nothing else."""
+"""Make the cluster agree with what is desired: apply what differs, and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.assessment.drift import holds
-from clipmodel_operator.models import names, reasons
-from clipmodel_operator.models.clipmodel import ClipModel
-from clipmodel_operator.models.errors import RejectedError, RetryError, StalledError
-from clipmodel_operator.models.facts import Observed
+from clipmodel_operator.models import reasons
+from clipmodel_operator.models.errors import DeniedError, RejectedError, RetryError, StalledError
 from clipmodel_operator.models.names import Key
-from clipmodel_operator.models.resources import BY_KIND, DEPLOYMENTS, JOBS, PODS, SECRETS, Resource
-from clipmodel_operator.reconcile.desired import Desired, Manifest
-from clipmodel_operator.reconcile.gather import owner_of
-from clipmodel_operator.rendering.canonical import content_hash
+from clipmodel_operator.models.ownership import owner_of
+from clipmodel_operator.models.resources import BY_KIND, DEPLOYMENTS, JOBS, SECRETS, Resource
+from clipmodel_operator.planning.objects import Desired, Manifest
+from clipmodel_operator.rendering.canonical import with_hash
 from clipmodel_operator.runtime.cache import ObjectCache
 
 
@@ -35,32 +34,8 @@ class ObjectStore(Protocol):
     async def delete_object(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None: ...
 
 
-def with_hash(manifest: Manifest) -> Manifest:
-    """Add the hash of what is rendered: it tells later that a field is rendered no more, which a comparison of values cannot see."""
-    metadata = manifest["metadata"]
-    annotations = {**metadata.get("annotations", {}), names.ANNOTATION_HASH: content_hash(manifest)}
-    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
-
-
-def needs_secret(observed: Observed) -> bool:
-    """Tell whether the Secret may be missing. It is not watched, for that would need the right to read Secrets: its absence shows in what needs it."""
-    if observed.deployment is None:
-        return True
-    containers = (c for p in observed.server_pods for c in (p.get("status") or {}).get("containerStatuses") or ())
-    return any(
-        (c.get("state", {}).get("waiting") or {}).get("reason") == "CreateContainerConfigError" for c in containers
-    )
-
-
-def needs_new_secret(desired: Desired, observed: Observed) -> bool:
-    """Tell whether the Deployment names another Secret than it should: the operator's root key is another one."""
-    if desired.secret is None or observed.deployment is None:
-        return False
-    return desired.secret["metadata"]["name"] not in str(observed.deployment["spec"]["template"])
-
-
 async def apply_desired(
-    store: ObjectStore, cache: ObjectCache, model: ClipModel, desired: Desired, observed: Observed
+    store: ObjectStore, cache: ObjectCache, model: ClipModel, desired: Desired
 ) -> dict[str, Any] | None:
     """Apply what differs. Gives the Deployment as the API server has it now, where it was written.
 
@@ -77,7 +52,7 @@ async def apply_desired(
             _refuse_foreign(live, model, manifest)
         if manifest["kind"] == DEPLOYMENTS.kind:
             # Only now, when nothing before it was refused: a pass that stalls writes nothing when it is repeated.
-            await _create_secret(store, key, desired, observed)
+            await _create_secret(store, key, desired)
         if current is None or not holds(current, manifest):
             apply = (
                 store.apply_object(resource, key.namespace, manifest)
@@ -94,9 +69,9 @@ async def apply_desired(
     return deployment
 
 
-async def _create_secret(store: ObjectStore, key: Key, desired: Desired, observed: Observed) -> None:
+async def _create_secret(store: ObjectStore, key: Key, desired: Desired) -> None:
     secret = desired.secret
-    if secret is not None and (needs_secret(observed) or needs_new_secret(desired, observed)):
+    if secret is not None:
         await _guard(store.create_object(SECRETS, key.namespace, secret), secret)
 
 
@@ -144,52 +119,11 @@ async def _guard(request: Any, manifest: Manifest) -> Any:
         return await request
     except RejectedError as error:
         name = f"{manifest['kind']} {manifest['metadata']['name']}"
-        raise StalledError(
-            reasons.OBJECT_REJECTED,
-            f"The API server refuses {name}: {error}. Correct the field of the spec that it names.",
-        ) from error
-
-
-async def prune(store: ObjectStore, cache: ObjectCache, model: ClipModel, desired: Desired, observed: Observed) -> bool:
-    """Delete Jobs of sources that the spec no longer has, and those that must start over. Confirmed by a live read: the cache may be behind.
-
-    Gives whether something was deleted.
-    """
-    pruned = False
-    for job in observed.jobs:
-        name = job["metadata"]["name"]
-        if name in desired.kept_jobs:
-            continue
-        if name in desired.restarted_jobs and await _has_missed_pods(store, cache, model, observed):
-            return True
-        live = await store.get_object(JOBS, model.key.namespace, name)
-        is_ours = live is not None and any(
-            o.get("uid") == model.uid for o in live["metadata"].get("ownerReferences") or ()
+        is_denied = isinstance(error, DeniedError)
+        advice = (
+            "Correct what it names, in the spec or in the cluster's own rules."
+            if is_denied
+            else "Correct the field of the spec that it names."
         )
-        if live is not None and not is_ours:
-            continue
-        if live is not None and live["metadata"]["uid"] != job["metadata"].get("uid"):
-            # A late event had brought back a Job that is gone: the one of its name that is there now may be doing well.
-            cache.put(JOBS.kind, live)
-            return True
-        if live is not None:
-            await store.delete_object(JOBS, model.key.namespace, name, uid=live["metadata"]["uid"])
-        cache.remove(JOBS.kind, job)
-        pruned = True
-    return pruned
-
-
-async def _has_missed_pods(store: ObjectStore, cache: ObjectCache, model: ClipModel, observed: Observed) -> bool:
-    """Look whether pods say more than this pass has seen: a Job's end can be heard of before its pod's report, and then the Job is fine.
-
-    Compared with what the pass gathered, not with the cache: the report may have reached the cache while the pass was waiting for something else.
-    """
-    selector = f"{names.LABEL_MODEL}={model.key.name}"
-    seen = {p["metadata"]["name"]: p["metadata"]["resourceVersion"] for p in observed.sync_pods}
-    has_missed = False
-    for pod in await store.list_objects(PODS, namespace=model.key.namespace, label_selector=selector):
-        cache.put(PODS.kind, pod)
-        if pod["metadata"]["labels"].get(names.LABEL_COMPONENT) != names.COMPONENT_SYNC:
-            continue
-        has_missed |= seen.get(pod["metadata"]["name"]) != pod["metadata"]["resourceVersion"]
-    return has_missed
+        message = f"The API server refuses {name}: {str(error).rstrip('.')}. {advice}"
+        raise StalledError(reasons.OBJECT_REJECTED, message, look_again=is_denied) from error

@@ -12,10 +12,10 @@ from clipmodel_contract import golden
 from clipmodel_contract.names import candidate_name
 from clipmodel_contract.report import VersionRecord
 from clipmodel_contract.tensors import Tensors
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.assessment.pods import incarnation, is_running, started_profile
-from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.errors import RejectedError, RetryError
-from clipmodel_operator.models.facts import Loaded, PodView
+from clipmodel_operator.models.observed import Loaded, PodView
 from clipmodel_operator.models.server import Server
 from clipmodel_operator.rendering.config_pbtxt import CONFIG_ID_PARAMETER
 

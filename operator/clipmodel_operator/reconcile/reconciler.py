@@ -1,4 +1,4 @@
-"""One level-triggered pass over a ClipModel: gather, look, plan, apply, prune, report, roll out.
+"""One level-triggered pass over a ClipModel: gather, probe, plan, apply, prune, report, load.
 
 Whatever happened since the last pass, and however far that one came, this one looks at what is and does what is missing.
 """
@@ -8,69 +8,84 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, Protocol
 
-from clipmodel_operator.assessment.events import Event, plan_rolling_event
+from clipmodel_contract.report import Failure
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_status
+from clipmodel_operator.api.v1alpha1.status import ClipModelStatus
+from clipmodel_operator.assessment.events import plan_rolling_event
 from clipmodel_operator.assessment.pods import is_running, started_profile
-from clipmodel_operator.assessment.status import assess_status, blocked_by
+from clipmodel_operator.assessment.requeue import PassOutcome
+from clipmodel_operator.assessment.status import blocked_by
 from clipmodel_operator.models import reasons
-from clipmodel_operator.models.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.models.errors import GoneError, RejectedError, RetryError, StalledError
-from clipmodel_operator.models.facts import Blocked, Observed, PodView, RolloutFailure
+from clipmodel_operator.models.event import Event
 from clipmodel_operator.models.names import Key
+from clipmodel_operator.models.observed import Observed, PodView
 from clipmodel_operator.models.resources import CLAIMS, CLIP_MODELS
-from clipmodel_operator.reconcile.apply import ObjectStore, apply_desired, prune
-from clipmodel_operator.reconcile.desired import Desired, plan_desired, plan_versions, served_versions
+from clipmodel_operator.planning.objects import Desired, plan_desired
+from clipmodel_operator.planning.status import plan_status
+from clipmodel_operator.planning.versions import assess_versions
+from clipmodel_operator.reconcile.apply import ObjectStore, apply_desired
 from clipmodel_operator.reconcile.fleet import Fleet, Triton
 from clipmodel_operator.reconcile.gather import gather
-from clipmodel_operator.reconcile.profile import resolve_profile
-from clipmodel_operator.reconcile.report import StatusStore, subject_of, write_event, write_status
+from clipmodel_operator.reconcile.memory import Memory, ModelMemory
+from clipmodel_operator.reconcile.model import read_model
+from clipmodel_operator.reconcile.prune import prune
+from clipmodel_operator.reconcile.report import StatusStore, write_event, write_status
 from clipmodel_operator.reconcile.rollout import Rollout, Wanted
-from clipmodel_operator.reconcile.view import view_of
-from clipmodel_operator.rendering.control_key import derive_control_key
+from clipmodel_operator.rendering.control_key import derive_control_key, render_control_secret
 from clipmodel_operator.rendering.settings import RenderSettings
 from clipmodel_operator.runtime.cache import ObjectCache
 from clipmodel_operator.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-# A pod that runs but does not answer, or answers wrongly, raises no event when that changes.
-_RECHECK_S = 5.0
-
 
 class Store(ObjectStore, StatusStore, Protocol):
     """All of the Kubernetes API that a pass uses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """When the key is to be looked at again without an event: after `delay_s`, or by the queue's backoff where it is None."""
-
-    delay_s: float | None = None
 
 
 @dataclass(slots=True)
 class _Pass:
     """What a pass has found out so far; complete or not, status is made of it."""
 
+    obj: Mapping[str, Any]
+    status: ClipModelStatus
+    """As it was written last."""
+    memory: ModelMemory
     observed: Observed
     views: tuple[PodView, ...]
     model: ClipModel | None = None
     control_key: str = ""
     desired: Desired | None = None
-    blocked: Blocked | None = None
+    blocked: Failure | None = None
     event: Event | None = None
     """What was done to the pods, beside what status tells."""
-    again: Again | None = None
+    has_changed: bool = False
+    errors: list[Exception] = field(default_factory=list)
+
+    @property
+    def failures(self) -> dict[int | None, Failure]:
+        """Rollouts that failed: the same is not tried again until the spec changes."""
+        return self.memory.failures(self.model.generation) if self.model else {}
+
+    @property
+    def outcome(self) -> PassOutcome:
+        """What the next pass depends on."""
+        desired = self.desired
+        versions = desired.versions.versions if desired else ()
+        return PassOutcome(
+            errors=tuple(self.errors),
+            has_changed=self.has_changed,
+            sync_retries_s=tuple(v.retry_after_s for v in versions if v.retry_after_s is not None),
+            surge_recheck_s=desired.strategy.recheck_s if desired else None,
+            has_unproven_pod=desired is not None and any(map(_is_unproven, self.views)),
+        )
 
 
-@dataclass(slots=True)
-class _Failures:
-    """Rollouts that failed, of one generation: the same is not tried again until the spec changes."""
-
-    generation: int
-    by_version: dict[int | None, RolloutFailure] = field(default_factory=dict)
+def _is_unproven(view: PodView) -> bool:
+    return is_running(view.pod) and (view.loaded is None or view.loaded.difference is not None)
 
 
 class Reconciler:
@@ -93,30 +108,32 @@ class Reconciler:
         self._settings = settings
         self._root_key = root_key
         self._clock = clock
-        self._failures: dict[str, _Failures] = {}
-        self._refused_since: dict[str, datetime | None] = {}
+        self.memory = Memory(forget_uid=self._fleet.forget)
 
-    async def reconcile(self, key: Key) -> Again | None:
-        """Bring one ClipModel nearer to its spec. Gives when to look again, if not at the next event."""
+    async def reconcile(self, key: Key) -> PassOutcome:
+        """Bring one ClipModel nearer to its spec. Gives what decides when to look again, if not at the next event."""
         obj = self._cache.get(CLIP_MODELS.kind, key.namespace, key.name)
         if obj is None or "deletionTimestamp" in obj["metadata"]:
             # Garbage collection removes the children, with or without us.
-            if obj is not None:
-                self._fleet.forget(obj["metadata"]["uid"])
-                self._failures.pop(obj["metadata"]["uid"], None)
-                self._refused_since.pop(obj["metadata"]["uid"], None)
-            return None
+            self.memory.forget(key)
+            return PassOutcome()
         observed = gather(self._cache, key)
-        # Until a pod has been asked nothing is known of it.
-        state = _Pass(observed, views=tuple(PodView(p, started_profile(p)) for p in observed.server_pods))
-        is_advanced = await self._guard(key, state, self._advance(obj, state))
-        is_told = await self._report(obj, state)
+        state = _Pass(
+            obj,
+            parse_status(obj),
+            self.memory.of(key, obj["metadata"]["uid"]),
+            observed,
+            # Until a pod has been asked nothing is known of it.
+            views=tuple(PodView(p, started_profile(p)) for p in observed.server_pods),
+        )
+        is_advanced = await self._guard(key, state, self._advance(state))
+        is_told = await self._report(state)
         # Status first: what follows takes as long as a model takes to load.
         if is_advanced and is_told and state.desired is not None and state.desired.pending:
-            state.again = Again(0.0)
+            state.has_changed = True
             if not await self._guard(key, state, self._roll_out(state), silent=reasons.SERVER_FAILED):
-                await self._report(self._cache.get(CLIP_MODELS.kind, key.namespace, key.name) or obj, state)
-        return state.again
+                await self._report(state)
+        return state.outcome
 
     async def _guard(
         self, key: Key, state: _Pass, work: Awaitable[None], *, silent: str = reasons.API_UNAVAILABLE
@@ -129,71 +146,54 @@ class Reconciler:
             await work
             return True  # noqa: TRY300 - what follows is the list of what may go wrong
         except StalledError as error:
-            state.blocked = blocked_by(error.reason, str(error), is_stalled=True)
+            state.blocked = blocked_by(error.reason, str(error), is_final=True)
+            state.errors.append(error)
         except RetryError as error:
             logger.warning("%s: %s", key, error)
-            state.blocked = blocked_by(silent, str(error), is_stalled=False)
-            state.again = Again(error.retry_after_s)
+            state.blocked = blocked_by(silent, str(error), is_final=False)
+            state.errors.append(error)
         except (GoneError, RejectedError) as error:
             # The namespace, or the resource itself, went while we worked; if not, the next try will find out.
             logger.info("%s: %s", key, error)
-            state.blocked = blocked_by(reasons.API_UNAVAILABLE, str(error), is_stalled=False)
-            state.again = Again()
-        except Exception:  # the one place where a bug of ours becomes a status
+            state.blocked = blocked_by(reasons.API_UNAVAILABLE, str(error), is_final=False)
+            state.errors.append(error)
+        except Exception as error:  # the one place where a bug of ours becomes a status
             logger.exception("%s: a bug in the operator", key)
             message = "The operator has a bug, see its log. It tries again."
-            state.blocked = blocked_by(reasons.INTERNAL_ERROR, message, is_stalled=False)
-            state.again = Again()
+            state.blocked = blocked_by(reasons.INTERNAL_ERROR, message, is_final=False)
+            state.errors.append(error)
         return False
 
-    def _known_failures(self, model: ClipModel) -> dict[int | None, RolloutFailure]:
-        known = self._failures.get(model.uid)
-        if known is None or known.generation != model.generation:
-            known = self._failures[model.uid] = _Failures(model.generation)
-        return known.by_version
-
-    async def _advance(self, obj: Mapping[str, Any], state: _Pass) -> None:
+    async def _advance(self, state: _Pass) -> None:
         """Go as far as can be gone now, without touching what runs."""
-        model = state.model = await resolve_profile(self._store, parse_clip_model(obj), state.observed)
-        observed, failures = state.observed, self._known_failures(model)
+        model = state.model = await read_model(self._store, state.obj, state.observed, status=state.status)
         state.control_key = derive_control_key(self._root_key, uid=model.uid)
         now = self._clock.now()
-        versions = plan_versions(model, observed, self._settings, failures=failures, now=now)
+        assessed = assess_versions(model, state.observed, self._settings, now=now)
         state.views = await self._fleet.look(
-            model, observed.server_pods, records=versions.records, control_key=state.control_key
+            model, state.observed.server_pods, records=assessed.records, control_key=state.control_key
         )
-        served = served_versions(model, state.views)
-        if served and not versions.before.versions:
-            versions = plan_versions(model, observed, self._settings, failures=failures, now=now, served=served)
-        observed = state.observed = await self._with_users_claim(model, observed)
-        retries = [p.sync.retry_after_s for p in versions.plans if p.sync.retry_after_s is not None]
-        if retries:
-            state.again = Again(min(retries))
+        observed = state.observed = await self._with_users_claim(model, state.observed)
         desired = state.desired = plan_desired(
             model,
             observed,
-            versions,
+            assessed,
             state.views,
             self._settings,
-            control_key=state.control_key,
-            config_failure=failures.get(None),
+            control_secret=render_control_secret(model, state.control_key),
+            failures=state.failures,
             now=now,
-            refused_since=self._refused_since.get(model.uid),
+            refused_since=state.memory.refused_since,
         )
-        self._refused_since[model.uid] = desired.strategy.refused_since
-        if desired.strategy.recheck_s is not None:
-            state.again = Again(min([desired.strategy.recheck_s, *retries]))
-        if any(is_running(v.pod) and (v.loaded is None or v.loaded.difference) for v in state.views):
-            state.again = Again(_RECHECK_S)
+        state.memory.refused_since = desired.strategy.refused_since
         if model.spec.paused:
             return
-        deployment = await apply_desired(self._store, self._cache, model, desired, observed)
+        deployment = await apply_desired(self._store, self._cache, model, desired)
         if deployment is not None:
             # Status must not speak of the template that was: from here on its pods are those that go.
             state.observed = replace(observed, deployment=deployment)
             state.event = plan_rolling_event(observed.deployment, deployment, desired.strategy)
-        if await prune(self._store, self._cache, model, desired, observed):
-            state.again = Again(0.0)
+        state.has_changed = await prune(self._store, self._cache, model, desired, observed)
 
     async def _with_users_claim(self, model: ClipModel, observed: Observed) -> Observed:
         """Add the claim that the user brought. It has no label of ours, so it is not watched; where it can be mounted never changes."""
@@ -217,39 +217,50 @@ class Reconciler:
             control_key=state.control_key,
         )
         if failure is not None:
-            self._known_failures(model)[failure.version] = failure
+            state.failures[failure.version] = failure
 
-    async def _report(self, obj: Mapping[str, Any], state: _Pass) -> bool:
+    async def _report(self, state: _Pass) -> bool:
         """Write the status. Gives whether the object is still there."""
         now = self._clock.now()
-        failures = self._known_failures(state.model) if state.model else {}
-        view = view_of(
+        status = plan_status(
+            state.obj,
             state.model,
             state.desired,
             state.views,
-            config_failure=failures.get(None),
-            blocked=state.blocked,
+            previous=state.status,
             deployment=state.observed.deployment,
+            config_failure=state.failures.get(None),
+            blocked=state.blocked,
+            now=now,
         )
-        status = assess_status(subject_of(obj, state.model), view, now=now)
         try:
             # First: no later pass would know of it.
             if state.event is not None:
                 event, state.event = state.event, None
-                await write_event(self._store, obj, event, now=now)
-            written = await write_status(self._store, obj, status, now=now)
+                await write_event(self._store, state.obj, event, now=now)
+            written = await write_status(
+                self._store,
+                state.obj,
+                status,
+                previous=state.status,
+                resource_version=self._latest_version(state.obj),
+                now=now,
+            )
         except GoneError:
             return False
-        except RetryError as error:
+        except (RetryError, RejectedError) as error:
+            # Rejected: the CRD is another release's, say; the trouble of one resource, not of the process.
             logger.warning("status: %s", error)
-            state.again = state.again or Again(error.retry_after_s)
-            return False
-        except RejectedError as error:
-            # The CRD is another release's, say: the trouble of one resource, not of the process.
-            logger.warning("status: %s", error)
-            state.again = state.again or Again()
+            state.errors.append(error)
             return False
         if written is not None:
             # The cache must have what was written, or the next pass would write it again.
             self._cache.put(CLIP_MODELS.kind, written)
+            state.obj, state.status = written, status
         return True
+
+    def _latest_version(self, obj: Mapping[str, Any]) -> str:
+        """Give the latest resourceVersion that is known of the very object: an edit during the pass is no reason not to tell."""
+        metadata = obj["metadata"]
+        latest = (self._cache.get(CLIP_MODELS.kind, metadata["namespace"], metadata["name"]) or obj)["metadata"]
+        return str((latest if latest["uid"] == metadata["uid"] else metadata)["resourceVersion"])

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipmodel_contract.names import candidate_name
-from clipmodel_contract.report import VersionRecord
+from clipmodel_contract.report import Failure, VersionRecord
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.models import reasons
-from clipmodel_operator.models.api import Profile
-from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.errors import RejectedError, RetryError
-from clipmodel_operator.models.facts import PodView, RolloutFailure
+from clipmodel_operator.models.observed import PodView
 from clipmodel_operator.models.server import Server
 from clipmodel_operator.reconcile.fleet import Fleet, Triton, compare_golden, server_of
 from clipmodel_operator.rendering.config_pbtxt import config_id, render_config
@@ -45,7 +45,7 @@ class Wanted:
 class RolloutFailedError(Exception):
     """Servers do not take it, and trying again would end the same."""
 
-    def __init__(self, failure: RolloutFailure) -> None:
+    def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
 
@@ -59,7 +59,7 @@ class Rollout:
 
     async def bring(
         self, model: ClipModel, views: Sequence[PodView], wanted: Wanted, *, committed: Wanted | None, control_key: str
-    ) -> RolloutFailure | None:
+    ) -> Failure | None:
         """Bring every pod of `views` to `wanted`, or all of them back to `committed`. Gives why it failed; raises RetryError where a server went away."""
         touched: list[PodView] = []
         try:
@@ -147,4 +147,4 @@ def candidate_of(model: ClipModel) -> str:
 
 
 def _failed(version: int | None, reason: str, message: str) -> RolloutFailedError:
-    return RolloutFailedError(RolloutFailure(version=version, reason=reason, message=message[:256]))
+    return RolloutFailedError(Failure(reason, message[:256], is_final=True, version=version))

@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import Any
 
+from clipmodel_operator.models import names
+
 
 def canonical_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -23,3 +25,10 @@ def without_none(value: Any) -> Any:
     if isinstance(value, list):
         return [without_none(v) for v in value]
     return value
+
+
+def with_hash(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Add the hash of what is rendered: it tells later that a field is rendered no more, which a comparison of values cannot see."""
+    metadata = manifest["metadata"]
+    annotations = {**metadata.get("annotations", {}), names.ANNOTATION_HASH: content_hash(manifest)}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.storage import AccessMode, ReclaimPolicy
 from clipmodel_operator.models import names
-from clipmodel_operator.models.clipmodel import ClipModel
-from clipmodel_operator.models.storage import AccessMode, ReclaimPolicy
 
 
 def claim_name(model: ClipModel) -> str:

@@ -14,9 +14,9 @@ from importlib import resources
 from typing import Any
 
 from clipmodel_contract.report import VersionRecord, parse_report
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.spec import SERVED_PROFILES
 from clipmodel_operator.models import names
-from clipmodel_operator.models.api import SERVED_PROFILES
-from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.spaces import EmbeddingSpace, read_spaces
 from clipmodel_operator.rendering.canonical import content_hash
 from clipmodel_operator.rendering.config_pbtxt import render_config_pbtxt

@@ -11,9 +11,9 @@ from typing import Any
 
 import jinja2
 
-from clipmodel_operator.models.api import Profile
-from clipmodel_operator.models.clipmodel import ClipModel
-from clipmodel_operator.models.inference import Batching, GraphLevel, Optimization, QueuePolicy
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.inference import Batching, GraphLevel, Optimization, QueuePolicy
+from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.rendering.canonical import content_hash
 
 #: Triton hands parameters that it does not know to nobody, and tells them on request.

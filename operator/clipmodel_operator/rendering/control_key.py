@@ -9,8 +9,8 @@ import hashlib
 import hmac
 from typing import Any
 
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.models import names
-from clipmodel_operator.models.clipmodel import ClipModel
 
 SECRET_KEY = "key"  # noqa: S105 - the name of the entry
 

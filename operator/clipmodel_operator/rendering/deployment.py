@@ -7,12 +7,12 @@ from typing import Any
 from clipmodel_contract.control import CONTROL_HEADER, CONTROL_KEY_VARIABLE
 from clipmodel_contract.ports import GRPC_PORT, HTTP_PORT, METRICS_PORT
 from clipmodel_contract.volume_layout import CONFIGS, REPOSITORY, REPOSITORY_MOUNT
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.serving import STARTUP_PERIOD_S
+from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.models import names
-from clipmodel_operator.models.api import Profile
-from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.quantity import parse_seconds
-from clipmodel_operator.models.rolling import RollingStrategy
-from clipmodel_operator.models.serving import PRE_STOP_S, STARTUP_PERIOD_S
+from clipmodel_operator.models.update_strategy import UpdateStrategy
 from clipmodel_operator.rendering.canonical import content_hash, without_none
 from clipmodel_operator.rendering.claim import claim_name
 from clipmodel_operator.rendering.config_map import PROBE_KEY, VERSIONS_KEY, config_key
@@ -30,16 +30,25 @@ from clipmodel_operator.rendering.settings import RenderSettings
 # Endpoint groups that change or read out the server. What clients need stays open: health, metadata, inference, statistics.
 _RESTRICTED = "model-repository,model-config,shared-memory,trace,logging"
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+# What Triton has for requests that run, at least, and what is left of the grace period after that.
+_LEAST_EXIT_S = 5
+_EXIT_MARGIN_S = 20
 
 
-def _args(model: ClipModel) -> list[str]:
+def _grace_period_s(model: ClipModel, settings: RenderSettings) -> int:
+    """Give the grace period that was asked for; a longer one where preStop would leave Triton no time."""
+    return max(model.spec.serving.termination_grace_period_s, settings.pre_stop_s + _LEAST_EXIT_S + _EXIT_MARGIN_S)
+
+
+def _args(model: ClipModel, settings: RenderSettings) -> list[str]:
+    exit_timeout_s = _grace_period_s(model, settings) - settings.pre_stop_s - _EXIT_MARGIN_S
     return [
         f"--model-repository={REPOSITORY_MOUNT}",
         "--model-control-mode=explicit",
         f"--load-model={model.model_name}",
         f"--model-config-name={model.spec.profile.value}",
         "--disable-auto-complete-config",
-        f"--exit-timeout-secs={model.spec.serving.exit_timeout_s}",
+        f"--exit-timeout-secs={exit_timeout_s}",
         f"--http-port={HTTP_PORT}",
         f"--grpc-port={GRPC_PORT}",
         f"--metrics-port={METRICS_PORT}",
@@ -126,7 +135,7 @@ def _container(model: ClipModel, settings: RenderSettings, *, control_secret: st
         "name": names.SERVER_CONTAINER,
         "image": model.spec.serving.image or settings.triton_image,
         "command": ["tritonserver"],
-        "args": _args(model),
+        "args": _args(model, settings),
         "env": [
             *NO_TELEMETRY,
             {
@@ -141,7 +150,7 @@ def _container(model: ClipModel, settings: RenderSettings, *, control_secret: st
         ],
         "resources": _resources(model),
         **_probes(model),
-        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
+        "lifecycle": {"preStop": {"sleep": {"seconds": settings.pre_stop_s}}},
         # Why it ended is in its last lines; without this status could not say.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": CONTAINER_SECURITY,
@@ -189,7 +198,7 @@ def _template(model: ClipModel, settings: RenderSettings, *, control_secret: str
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": POD_SECURITY,
-            "terminationGracePeriodSeconds": serving.termination_grace_period_s,
+            "terminationGracePeriodSeconds": _grace_period_s(model, settings),
             **_scheduling(model),
             "containers": [_container(model, settings, control_secret=control_secret)],
             "volumes": _volumes(model),
@@ -198,7 +207,7 @@ def _template(model: ClipModel, settings: RenderSettings, *, control_secret: str
 
 
 def render_deployment(
-    model: ClipModel, settings: RenderSettings, *, control_secret: str, strategy: RollingStrategy
+    model: ClipModel, settings: RenderSettings, *, control_secret: str, strategy: UpdateStrategy
 ) -> dict[str, Any]:
     """Render the Deployment. Versions and batching are not part of it: they change in running servers, without a restart."""
     return {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipmodel_operator.models.api import Profile
-from clipmodel_operator.models.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.spec import Profile
 
 #: Writer and reader of the volume are the same user: many drivers ignore fsGroup.
 USER_ID = 1000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from clipmodel_contract.ports import GRPC_PORT, HTTP_PORT, METRICS_PORT
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.status import Endpoints
 from clipmodel_operator.models import names
-from clipmodel_operator.models.api import Endpoints
-from clipmodel_operator.models.clipmodel import ClipModel
 
 
 def render_service(model: ClipModel) -> dict[str, Any]:

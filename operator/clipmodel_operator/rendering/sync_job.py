@@ -7,9 +7,9 @@ from typing import Any
 from clipmodel_contract import exit_codes
 from clipmodel_contract.source_uri import ClaimUri, SourceUriError, parse_source_uri
 from clipmodel_contract.volume_layout import SOURCE_MOUNT, VOLUME_MOUNT
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.spec import ModelVersion, Profile
 from clipmodel_operator.models import names
-from clipmodel_operator.models.api import ModelVersion, Profile
-from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.rendering.canonical import content_hash
 from clipmodel_operator.rendering.claim import claim_name
 from clipmodel_operator.rendering.pods import (

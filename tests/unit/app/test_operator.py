@@ -8,12 +8,15 @@ from typing import Any, cast
 
 import pytest
 
-from clipmodel_operator.app import Operator, _tune_collector
+from clipmodel_operator.app.operator import Operator
+from clipmodel_operator.app.run import _tune_collector
+from clipmodel_operator.assessment.requeue import PassOutcome
 from clipmodel_operator.clients.cluster import Cluster
+from clipmodel_operator.models.errors import RetryError
 from clipmodel_operator.models.names import LABEL_MODEL, Key
+from clipmodel_operator.models.ownership import owner_of
 from clipmodel_operator.models.resources import CLIP_MODELS, CONFIG_MAPS, PODS
-from clipmodel_operator.reconcile.gather import owner_of
-from clipmodel_operator.reconcile.reconciler import Again, Reconciler
+from clipmodel_operator.reconcile.reconciler import Reconciler
 from clipmodel_operator.runtime.backoff import Backoff
 from clipmodel_operator.runtime.cache import ObjectCache
 from clipmodel_operator.runtime.queue import WorkQueue
@@ -22,22 +25,23 @@ from support.fake_api_server import FakeApiServer
 from support.fake_clock import FakeClock
 
 KEY = Key("demo", "clip")
+DONE, CHANGED, FAILED = PassOutcome(), PassOutcome(has_changed=True), PassOutcome((RetryError("HTTP 500"),))
 
 
 class FakeReconciler:
     """Gives the answers that it is told to, and remembers its keys."""
 
-    def __init__(self, *answers: Again | None) -> None:
+    def __init__(self, *answers: PassOutcome) -> None:
         self.answers = list(answers)
         self.keys: list[Key] = []
 
-    async def reconcile(self, key: Key) -> Again | None:
+    async def reconcile(self, key: Key) -> PassOutcome:
         self.keys.append(key)
         await asyncio.sleep(0)
-        return self.answers.pop(0) if self.answers else None
+        return self.answers.pop(0) if self.answers else DONE
 
 
-def build(*answers: Again | None) -> tuple[Operator, FakeReconciler]:
+def build(*answers: PassOutcome) -> tuple[Operator, FakeReconciler]:
     reconciler = FakeReconciler(*answers)
     backoff = Backoff(base_s=0.001, jitter=lambda: 1.0)
     operator = Operator(
@@ -99,24 +103,24 @@ async def test_a_deleted_child_starts_a_pass() -> None:
 
 
 async def test_a_pass_that_asks_for_another_gets_it() -> None:
-    operator, reconciler = build(Again(0.0), Again(), Again(), None)
+    operator, reconciler = build(CHANGED, FAILED, FAILED, DONE)
     operator.queue.add(KEY)
     await work_off(operator)
     assert reconciler.keys == [KEY] * 4
 
 
 async def test_backoff_grows_and_a_success_ends_it() -> None:
-    operator, _ = build(Again(), Again(), Again(), None)
+    operator, _ = build(FAILED, FAILED, FAILED, DONE)
     operator.queue.add(KEY)
     await work_off(operator)
     assert operator._backoff.next_delay_s(KEY) == 0.001
 
 
 async def test_a_pass_that_breaks_is_tried_again_and_ends_nothing() -> None:
-    operator, reconciler = build(None)
+    operator, reconciler = build(DONE)
     whole, broken = reconciler.reconcile, [TypeError("a bug")]
 
-    async def reconcile(key: Key) -> Again | None:
+    async def reconcile(key: Key) -> PassOutcome:
         if broken:
             raise broken.pop()
         return await whole(key)

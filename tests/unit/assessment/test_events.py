@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from clipmodel_operator.assessment.events import Event, plan_events, plan_rolling_event
-from clipmodel_operator.models.api import ClipModelStatus, Condition, VersionState, VersionStatus
-from clipmodel_operator.models.rolling import RollingStrategy
+from clipmodel_operator.api.v1alpha1.status import ClipModelStatus, Condition, VersionState, VersionStatus
+from clipmodel_operator.assessment.events import plan_events, plan_rolling_event
+from clipmodel_operator.models.event import Event
+from clipmodel_operator.models.update_strategy import UpdateStrategy
 
 
 def status(
@@ -92,8 +93,8 @@ def deployment(*, template: str = "a", replicas: int = 2, max_surge: int = 1, up
     }
 
 
-SURGE = RollingStrategy(has_surge=True, why="the volume is ReadWriteMany")
-IN_TURN = RollingStrategy(has_surge=False, why="claim mine is ReadWriteOnce")
+SURGE = UpdateStrategy(has_surge=True, why="the volume is ReadWriteMany")
+IN_TURN = UpdateStrategy(has_surge=False, why="claim mine is ReadWriteOnce")
 
 
 def test_a_roll_is_told_with_how_and_why() -> None:
@@ -131,7 +132,7 @@ def test_what_replaces_no_pod_is_not_told() -> None:
 
 
 def test_a_long_reason_is_cut_and_not_the_gap() -> None:
-    long = RollingStrategy(has_surge=False, why="no room " * 200)
+    long = UpdateStrategy(has_surge=False, why="no room " * 200)
     event = plan_rolling_event(deployment(replicas=1), deployment(replicas=1, template="b"), long)
     assert event is not None
     assert len(event.message) <= 1000

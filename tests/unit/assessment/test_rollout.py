@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipmodel_operator.api.v1alpha1.spec import VersionPolicy
 from clipmodel_operator.assessment.rollout import check_space, choose, plan_target
-from clipmodel_operator.models.api import VersionPolicy
 from clipmodel_operator.models.spaces import EmbeddingSpace, find_space, with_spaces
 from support.builders import (
     ONE,

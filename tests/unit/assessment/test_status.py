@@ -11,13 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipmodel_contract.reasons import SyncReason
+from clipmodel_contract.report import Failure
+from clipmodel_operator.api.v1alpha1.spec import Profile
+from clipmodel_operator.api.v1alpha1.status import ClipModelStatus, Endpoints
 from clipmodel_operator.assessment.pods import is_ready
 from clipmodel_operator.assessment.status import assess_status, blocked_by
+from clipmodel_operator.assessment.status_input import ModelView, Subject
 from clipmodel_operator.models import reasons
-from clipmodel_operator.models.api import ClipModelStatus, Endpoints, Profile
-from clipmodel_operator.models.facts import Loaded, RolloutFailure
-from clipmodel_operator.models.view import ModelView, PodState, Problem, Subject, VersionView
-from support.builders import NAME, NOW, SHA_1, SHA_2, build_server_pod
+from clipmodel_operator.models.observed import Loaded, PodView
+from clipmodel_operator.models.version import SyncPhase, Version
+from support.builders import NAME, NOW, SHA_1, SHA_2, build_record, build_server_pod
 
 ENDPOINTS = Endpoints(http="clip.demo.svc:8000", grpc="clip.demo.svc:8001", metrics="clip.demo.svc:8002")
 
@@ -31,13 +34,19 @@ def subject(
     )  # fmt: skip
 
 
-SYNCED_1 = VersionView(1, SHA_1, 351_461_235, "space-a")
-SYNCED_2 = VersionView(2, SHA_2, 351_461_235, "space-a")
-RUNNING = VersionView(1, is_begun=True, progress="Job clip-sync-v1-x fetches and proves it")
+def synced(number: int, sha256: str, space: str = "space-a", **fields: Any) -> Version:
+    record = build_record(number, sha256=sha256)
+    return Version(number, SyncPhase.DONE, record=record, space_id=space, **fields)
 
 
-def troubled(reason: str, *, is_final: bool, number: int = 1, message: str = "it went wrong, mend it.") -> VersionView:
-    return VersionView(number, is_begun=True, problem=Problem(reason, message, is_final=is_final))
+SYNCED_1 = synced(1, SHA_1)
+SYNCED_2 = synced(2, SHA_2)
+RUNNING = Version(1, SyncPhase.RUNNING, "Job clip-sync-v1-x fetches and proves it")
+
+
+def troubled(reason: str, *, is_final: bool, number: int = 1, message: str = "it went wrong, mend it.") -> Version:
+    phase = SyncPhase.FAILED if is_final else SyncPhase.RETRYING
+    return Version(number, phase, failure=Failure(reason, message, is_final=is_final))
 
 
 def pod(
@@ -47,17 +56,18 @@ def pod(
     difference: str | None = None,
     is_current: bool = True,
     **fields: Any,
-) -> PodState:
+) -> PodView:
     loaded = None if runs is None else Loaded("id", runs, difference)
-    return PodState(
+    return PodView(
         build_server_pod(name, **fields),
+        profile="cpu",
         is_current=is_current and loaded is not None and difference is None,
         loaded=loaded,
     )
 
 
 def view(
-    *versions: VersionView, pods: tuple[PodState, ...] = (), chosen: tuple[int, ...] = (1,), **fields: Any
+    *versions: Version, pods: tuple[PodView, ...] = (), chosen: tuple[int, ...] = (1,), **fields: Any
 ) -> ModelView:
     known = {"target": chosen, "committed": chosen, **fields}
     return ModelView(versions=versions, chosen=chosen, pods=pods, **known)
@@ -89,7 +99,7 @@ class Case:
 CASES = {
     # The way to Ready.
     "nothing is known yet": Case(ModelView(), ("Unknown", "SyncPending"), "Progressing", said="Nothing is known", others={"Synced": ("Unknown", "SyncPending")}),
-    "a Job is being created": Case(view(VersionView(1, progress="a sync Job is being created"), committed=()), ("Unknown", "SyncPending"), "Progressing", state="Pending"),
+    "a Job is being created": Case(view(Version(1, SyncPhase.NO_JOB, "a sync Job is being created"), committed=()), ("Unknown", "SyncPending"), "Progressing", state="Pending"),
     "a Job runs": Case(view(RUNNING, committed=()), ("Unknown", "Syncing"), "Progressing", said="version 1: Job clip-sync-v1-x fetches and proves it.", others={"Synced": ("Unknown", "Syncing")}, state="Syncing"),
     "a try failed and comes again": Case(view(troubled("SourceUnavailable", is_final=False), committed=()), ("False", "SourceUnavailable"), "ProgressingWithRetry", others={"Synced": ("False", "SourceUnavailable")}, state="Syncing"),
     "a Job failed without a word": Case(view(troubled("SyncFailed", is_final=False), committed=()), ("False", "SyncFailed"), "ProgressingWithRetry"),
@@ -115,21 +125,21 @@ CASES = {
     "an ending pod counts for nothing": Case(view(SYNCED_1, pods=(pod(is_ending=True),)), ("Unknown", "PodsNotReady"), "Progressing"),
     "no pods are wanted": Case(view(SYNCED_1), ("False", "ScaledToZero"), replicas=0, others={"Available": ("False", "ScaledToZero")}, said="set it to 1 or more"),
     # From version to version.
-    "version 2 syncs while version 1 serves": Case(view(SYNCED_1, VersionView(2, is_begun=True, progress="Job x fetches and proves it"), chosen=(2,), target=(1,), committed=(1,), pods=(pod(),)), ("Unknown", "Syncing"), "Progressing", said="version 2: Job x fetches and proves it. Meanwhile version 1 serves.", others={"Available": ("True", "PodsReady")}, serving=(1,)),
+    "version 2 syncs while version 1 serves": Case(view(SYNCED_1, Version(2, SyncPhase.RUNNING, "Job x fetches and proves it"), chosen=(2,), target=(1,), committed=(1,), pods=(pod(),)), ("Unknown", "Syncing"), "Progressing", said="version 2: Job x fetches and proves it. Meanwhile version 1 serves.", others={"Available": ("True", "PodsReady")}, serving=(1,)),
     "version 2 fails while version 1 serves": Case(view(SYNCED_1, troubled("DigestMismatch", is_final=True, number=2), chosen=(2,), target=(1,), committed=(1,), pods=(pod(),)), ("False", "DigestMismatch"), stalled=True, said="Meanwhile version 1 serves.", serving=(1,)),
-    "version 2 is of another space": Case(view(SYNCED_1, VersionView(2, SHA_2, 1, "space-b", problem=Problem("EmbeddingSpaceMismatch", "say newEmbeddingSpace", is_final=True)), chosen=(2,), target=(1,), committed=(1,), pods=(pod(),)), ("False", "EmbeddingSpaceMismatch"), stalled=True, serving=(1,), others={"Synced": ("True", "VersionSynced")}),
-    "version 2 is refused by Triton": Case(view(SYNCED_1, VersionView(2, SHA_2, 1, "space-a", problem=Problem("ServerRejected", "Triton cannot load it", is_final=True)), chosen=(2,), target=(1,), committed=(1,), pods=(pod(),)), ("False", "ServerRejected"), stalled=True, serving=(1,)),
+    "version 2 is of another space": Case(view(SYNCED_1, synced(2, SHA_2, "space-b", failure=Failure("EmbeddingSpaceMismatch", "say newEmbeddingSpace", is_final=True)), chosen=(2,), target=(1,), committed=(1,), pods=(pod(),)), ("False", "EmbeddingSpaceMismatch"), stalled=True, serving=(1,), others={"Synced": ("True", "VersionSynced")}),
+    "version 2 is refused by Triton": Case(view(SYNCED_1, synced(2, SHA_2, "space-a", failure=Failure("ServerRejected", "Triton cannot load it", is_final=True)), chosen=(2,), target=(1,), committed=(1,), pods=(pod(),)), ("False", "ServerRejected"), stalled=True, serving=(1,)),
     "pods change over to version 2": Case(view(SYNCED_1, SYNCED_2, chosen=(2,), committed=(1,), pending=1, pods=(pod(),)), ("Unknown", "RollingOut"), "Progressing", said="version 2 with the current configuration goes to 1 pod, proven first", serving=(1,)),
     "a version that nobody chooses fails, and does not matter": Case(view(SYNCED_1, troubled("DigestMismatch", is_final=True, number=2), pods=(pod(),)), ("True", "Serving"), serving=(1,), others={"Synced": ("False", "DigestMismatch")}),
-    "the configuration is refused": Case(view(SYNCED_1, pods=(pod(),), config_failure=RolloutFailure(None, "ServerRejected", "Triton refuses the configuration: no.")), ("False", "ServerRejected"), stalled=True, said="Correct the spec. Meanwhile version 1 serves.", serving=(1,)),
+    "the configuration is refused": Case(view(SYNCED_1, pods=(pod(),), config_failure=Failure("ServerRejected", "Triton refuses the configuration: no.", is_final=True)), ("False", "ServerRejected"), stalled=True, said="Correct the spec. Meanwhile version 1 serves.", serving=(1,)),
     # What blocks a pass.
-    "the spec cannot be read": Case(ModelView(blocked=blocked_by("InvalidSpec", "spec.profile: no such profile.", is_stalled=True)), ("False", "InvalidSpec"), stalled=True, said="spec.profile"),
-    "the API server refuses an object": Case(view(SYNCED_1, pods=(pod(),), blocked=blocked_by("ObjectRejected", "Service clip is there already.", is_stalled=True)), ("False", "ObjectRejected"), stalled=True, said="Meanwhile version 1 serves.", serving=(1,)),
-    "the API server does not answer": Case(view(SYNCED_1, pods=(pod(),), blocked=blocked_by("ApiUnavailable", "500", is_stalled=False)), ("False", "ApiUnavailable"), "ProgressingWithRetry", serving=(1,)),
-    "it is paused and serves": Case(view(SYNCED_1, VersionView(2), chosen=(2,), target=(1,), committed=(1,), pods=(pod(),)), ("True", "Serving"), others={"Paused": ("True", "Paused")}, paused=True, serving=(1,)),
+    "the spec cannot be read": Case(ModelView(blocked=blocked_by("InvalidSpec", "spec.profile: no such profile.", is_final=True)), ("False", "InvalidSpec"), stalled=True, said="spec.profile"),
+    "the API server refuses an object": Case(view(SYNCED_1, pods=(pod(),), blocked=blocked_by("ObjectRejected", "Service clip is there already.", is_final=True)), ("False", "ObjectRejected"), stalled=True, said="Meanwhile version 1 serves.", serving=(1,)),
+    "the API server does not answer": Case(view(SYNCED_1, pods=(pod(),), blocked=blocked_by("ApiUnavailable", "500", is_final=False)), ("False", "ApiUnavailable"), "ProgressingWithRetry", serving=(1,)),
+    "it is paused and serves": Case(view(SYNCED_1, Version(2, SyncPhase.NO_JOB), chosen=(2,), target=(1,), committed=(1,), pods=(pod(),)), ("True", "Serving"), others={"Paused": ("True", "Paused")}, paused=True, serving=(1,)),
     "it is paused and nothing serves": Case(view(SYNCED_1), ("False", "Paused"), others={"Paused": ("True", "Paused")}, paused=True, said="set it to false"),
     "it is paused and embeds otherwise": Case(view(SYNCED_1, pods=(pod(difference="cosine 0.5"),)), ("False", "GoldenCheckFailed"), stalled=True, paused=True),
-    "we have a bug": Case(ModelView(blocked=blocked_by("InternalError", "see its log", is_stalled=False)), ("False", "InternalError"), "ProgressingWithRetry"),
+    "we have a bug": Case(ModelView(blocked=blocked_by("InternalError", "see its log", is_final=False)), ("False", "InternalError"), "ProgressingWithRetry"),
 }  # fmt: skip
 
 
@@ -209,16 +219,17 @@ sync_reasons = st.sampled_from([reason.value for reason in SyncReason])
 
 
 @st.composite
-def version_views(draw: st.DrawFn) -> VersionView:
+def version_views(draw: st.DrawFn) -> Version:
     number = draw(st.integers(1, 4))
-    problem = draw(st.none() | st.builds(Problem, sync_reasons, texts, is_final=st.booleans()))
+    failure = draw(st.none() | st.builds(Failure, sync_reasons, texts, is_final=st.booleans()))
     if draw(st.booleans()):
-        return VersionView(number, draw(st.sampled_from([SHA_1, SHA_2])), 1, "space", problem=problem)
-    return VersionView(number, is_begun=draw(st.booleans()), progress=draw(texts), problem=problem)
+        return synced(number, draw(st.sampled_from([SHA_1, SHA_2])), failure=failure)
+    phase = draw(st.sampled_from([p for p in SyncPhase if p is not SyncPhase.DONE]))
+    return Version(number, phase, draw(texts), failure=failure)
 
 
 @st.composite
-def pod_states(draw: st.DrawFn) -> PodState:
+def pod_states(draw: st.DrawFn) -> PodView:
     loaded = draw(
         st.none()
         | st.builds(
@@ -234,7 +245,7 @@ def pod_states(draw: st.DrawFn) -> PodState:
         unschedulable=draw(st.none() | texts),
     )
     is_current = loaded is not None and loaded.difference is None and draw(st.booleans())
-    return PodState(built, is_current=is_current, loaded=loaded)
+    return PodView(built, "cpu", loaded, is_current=is_current)
 
 
 numbers = st.lists(st.integers(1, 4), unique=True, max_size=3).map(tuple)
@@ -244,8 +255,8 @@ views = st.builds(
     chosen=numbers, target=numbers, committed=numbers,
     pods=st.lists(pod_states(), max_size=3).map(tuple),
     pending=st.integers(0, 2),
-    config_failure=st.none() | st.builds(RolloutFailure, st.none(), st.just("ServerRejected"), texts),
-    blocked=st.none() | st.builds(blocked_by, sync_reasons, texts, is_stalled=st.booleans()),
+    config_failure=st.none() | st.builds(Failure, st.just("ServerRejected"), texts, is_final=st.just(True)),
+    blocked=st.none() | st.builds(blocked_by, sync_reasons, texts, is_final=st.booleans()),
 )  # fmt: skip
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from clipmodel_operator.assessment.sync import SyncPhase, assess_sync
-from clipmodel_operator.models.api import ModelVersion
+from clipmodel_operator.api.v1alpha1.spec import ModelVersion
+from clipmodel_operator.assessment.sync import assess_sync
+from clipmodel_operator.models.version import SyncPhase
 from support.builders import NOW, ONE, SHA_2, build_failure, build_job, build_record, build_report, build_sync_pod
 
 VERSION = ModelVersion.model_validate(ONE)
@@ -25,7 +26,7 @@ def pods(*reports: str) -> list[dict[str, Any]]:
 
 CASES: dict[str, tuple[dict[str, Any], SyncPhase, str]] = {
     "no Job was made yet": ({"job": None}, SyncPhase.NO_JOB, "is being created"),
-    "it is committed": ({"committed": [build_record()], "job": None}, SyncPhase.DONE, "on the volume"),
+    "it is committed": ({"committed": [build_record()], "job": None}, SyncPhase.DONE, ""),
     "other bytes of the version are committed": ({"committed": [build_record(sha256=SHA_2)], "job": None}, SyncPhase.NO_JOB, ""),
     "another version is committed": ({"committed": [build_record(2)], "job": None}, SyncPhase.NO_JOB, ""),
     "the Job has no pod yet": ({}, SyncPhase.RUNNING, "Job job fetches"),
@@ -54,7 +55,8 @@ def test_how_far_it_is_when(name: str) -> None:
     given, phase, said = CASES[name]
     found = assess_sync(VERSION, **{"committed": [], "job": build_job(), "pods": [], "now": NOW, **given})
     assert found.phase is phase
-    assert said in found.message
+    assert said in (found.failure.message if found.failure else found.progress)
+    assert (found.failure is not None) == (phase in {SyncPhase.FAILED, SyncPhase.RETRYING})
     assert (found.record is not None) == (phase is SyncPhase.DONE)
 
 

@@ -18,8 +18,8 @@ from bench.audit import count_writes  # noqa: E402
 
 from clipmodel_contract import golden  # noqa: E402
 from clipmodel_contract.report import VersionRecord, parse_report  # noqa: E402
+from clipmodel_operator.api.v1alpha1.clipmodel import parse_clip_model  # noqa: E402
 from clipmodel_operator.assessment.pods import is_ready, is_running  # noqa: E402
-from clipmodel_operator.models.clipmodel import parse_clip_model  # noqa: E402
 from clipmodel_operator.reconcile.fleet import read_config  # noqa: E402
 from clipmodel_operator.rendering.config_map import Committed, render_config_map  # noqa: E402
 from clipmodel_operator.rendering.config_pbtxt import config_id, render_config  # noqa: E402

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from clipmodel_operator import __version__, cli
-from clipmodel_operator.rendering.crd import render_crd
+from clipmodel_operator.api.v1alpha1.crd import render_crd
+from clipmodel_operator.app import run as app_run
 from support.command_line import run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -146,6 +147,8 @@ def test_a_kind_that_nobody_makes(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ["render"],
         ["dance"],
         ["operator", "--no-such-option"],
+        ["operator", "-n", "a", "--pre-stop-seconds", "0"],
+        ["operator", "-n", "a", "--pre-stop-seconds", "301"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(
@@ -155,6 +158,23 @@ def test_wrong_usage_is_exit_code_2(
         monkeypatch.delenv(name, raising=False)
     assert run(monkeypatch, *arguments) == 2
     assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 10), ("2", 2)])
+def test_how_long_pods_serve_on_is_the_operators_to_say(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, expected: int
+) -> None:
+    found: list[app_run.OperatorOptions] = []
+
+    async def run_operator(options: app_run.OperatorOptions) -> None:
+        found.append(options)
+
+    monkeypatch.setattr(app_run, "run_operator", run_operator)
+    monkeypatch.setenv("CLIPMODEL_NAMESPACES", "a b")
+    if given:
+        monkeypatch.setenv("CLIPMODEL_PRE_STOP_SECONDS", given)
+    assert run(monkeypatch, "operator") == 0
+    assert [(o.namespaces, o.render.pre_stop_s) for o in found] == [(("a", "b"), expected)]
 
 
 def test_an_operator_without_a_cluster_says_what_to_set(

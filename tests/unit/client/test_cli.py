@@ -17,6 +17,7 @@ from clipmodel_client.__main__ import app
 from clipmodel_client.compare import compare
 from clipmodel_client.errors import EmbeddingError, ExitCode
 from clipmodel_contract.model_metadata import WEIGHTS_KEY
+from support.command_line import run_without_reader
 
 PHOTOS = [str(photo) for photo in sorted((Path(__file__).parents[3] / "demo" / "photos").glob("*.jpg"))]
 SIZE, DIMENSION = 32, 8
@@ -98,6 +99,15 @@ def test_json_carries_the_vectors_to_the_last_digit(server: Any) -> None:
     assert vectors.dtype == np.float32
     np.testing.assert_array_equal(np.array([e["embedding"] for e in document["embeddings"]], dtype=np.float32), vectors)
     np.testing.assert_allclose([e["norm"] for e in document["embeddings"]], np.linalg.norm(vectors, axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("output", ["table", "npy"])
+def test_vectors_that_nobody_reads_any_more_end_it_quietly(server: Any, output: str) -> None:
+    photos, address = PHOTOS[:1], server.addresses["http"]
+    done = run_without_reader(
+        *("-m", "clipmodel_operator", "embed", *photos, "--url", address, "--protocol", "http", "-o", output)
+    )
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_vectors_are_normalised_unless_raw_is_asked_for(server: Any) -> None:

@@ -9,7 +9,7 @@ import yaml
 from aiohttp import web
 
 from clipmodel_operator.clients.cluster import Cluster
-from clipmodel_operator.clients.reader import AbsentError, Context, ForbiddenError, Reader, ReadError, find_context
+from clipmodel_operator.clients.reader import AbsentError, Context, Reader, ReadError, ReadForbiddenError, find_context
 from clipmodel_operator.models.resources import CLIP_MODELS, PODS
 from support.http_server import FakeServer, refuse, reply
 
@@ -35,8 +35,15 @@ async def test_a_kind_that_is_not_known_says_so(reader: Reader, server: FakeServ
 
 async def test_a_missing_right_is_named(reader: Reader, server: FakeServer) -> None:
     server.answer(refuse(403, 'pods is forbidden: User "ada" cannot list resource "pods"'))
-    with pytest.raises(ForbiddenError, match=r'User "ada" cannot list resource "pods".* role `view`'):
+    with pytest.raises(ReadForbiddenError, match=r'User "ada" cannot list resource "pods".* role `view`'):
         await reader.list(PODS, "demo")
+
+
+async def test_a_pod_that_refuses_is_no_missing_right(reader: Reader, server: FakeServer) -> None:
+    server.answer(reply({"error": "This API is restricted"}, 403))
+    with pytest.raises(ReadError, match=r"HTTP 403: .*This API is restricted") as raised:
+        await reader.ask_pod("demo", "pod", 8000, "/v2/repository/index")
+    assert not isinstance(raised.value, ReadForbiddenError)
 
 
 async def test_a_user_that_is_not_known_logs_in_again(reader: Reader, server: FakeServer) -> None:

@@ -32,11 +32,12 @@ async def test_it_is_made(server: FakeServer, cluster: Cluster) -> None:
 
 
 async def test_another_one_was_quicker(server: FakeServer, cluster: Cluster) -> None:
-    server.answer(refuse(404, "not found"), refuse(409, "secrets already exists"), reply(SECRET))
+    server.answer(refuse(404, "not found"), refuse(409, "there is one", reason="AlreadyExists"), reply(SECRET))
     assert await ensure_root_key(cluster, "system") == b"k" * 32
 
 
 async def test_it_stays_away(server: FakeServer, cluster: Cluster) -> None:
-    server.answer(refuse(404, "not found"), reply({}, 201), refuse(404, "not found"), refuse(409, "already exists"))
+    taken = refuse(409, "there is one", reason="AlreadyExists")
+    server.answer(refuse(404, "not found"), reply({}, 201), refuse(404, "not found"), taken)
     with pytest.raises(RetryError, match="cannot be read after it was made"):
         await ensure_root_key(cluster, "system")

@@ -17,6 +17,7 @@ from clipmodel_operator.clients.triton import TritonClient
 from clipmodel_operator.models.errors import ClipModelError, RejectedError, RetryError
 from clipmodel_operator.models.server import Server
 from clipmodel_operator.rendering import deployment
+from clipmodel_operator.rendering.settings import RenderSettings
 from support.builders import build_model
 from support.http_server import Answer, FakeServer, cut, hang_up, raw, reply
 
@@ -80,7 +81,7 @@ async def test_a_load_always_carries_its_config_and_the_key(server: FakeServer, 
     assert (seen.method, seen.path) == ("POST", "/v2/repository/models/clip/load")
     assert json.loads(json.loads(seen.body)["parameters"]["config"]) == {"name": "clip"}
     assert seen.headers[CONTROL_HEADER] == "the-key"
-    arguments = deployment._args(build_model())
+    arguments = deployment._args(build_model(), RenderSettings())
     told = [a for a in arguments if "-restricted-" in a]
     assert len(told) == 2, "of HTTP and of gRPC"
     assert all(a.endswith(f":{CONTROL_HEADER}=$({CONTROL_KEY_VARIABLE})") for a in told), (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from clipmodel_operator.clients.reader import ForbiddenError, ReadError
+from clipmodel_operator.clients.reader import ReadError, ReadForbiddenError
 from clipmodel_operator.models.resources import Resource
 from support.fake_api_server import FakeApiServer
 
@@ -45,7 +45,7 @@ class FakeReads:
         if what in self.broken:
             raise ReadError("the cluster does not answer.")
         if what in self.refused:
-            raise ForbiddenError(f"you may not do this: {what}. Ask for the role `view` in that namespace.")
+            raise ReadForbiddenError(f"you may not do this: {what}. Ask for the role `view` in that namespace.")
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         self._check(resource.kind)

@@ -238,11 +238,12 @@ async def test_kubectl_scale_is_not_undone_by_a_file_without_replicas() -> None:
     assert (await diff(simulation, build_spec(serving={"replicas": 1})))[0] is DiffCode.DIFFERENT
 
 
-class TestImages:
-    def operator(self, simulation: Simulation) -> None:
+class TestSettings:
+    def operator(self, simulation: Simulation, *more: Object) -> None:
         env = [
             {"name": "CLIPMODEL_TRITON_IMAGE", "value": "triton:of-the-operator"},
             {"name": "CLIPMODEL_SYNC_IMAGE", "value": "sync:of-the-operator"},
+            *more,
         ]
         containers = [{"name": "operator", "env": env}]
         simulation.cluster.add({
@@ -257,6 +258,22 @@ class TestImages:
         self.operator(simulation)
         _, out = await diff(simulation, build_spec(), images=Images(None, None))
         assert "+        image: triton:of-the-operator" in out
+
+    async def test_so_is_how_long_a_pod_that_ends_serves(self) -> None:
+        simulation = await running()
+        self.operator(simulation, {"name": "CLIPMODEL_PRE_STOP_SECONDS", "value": "2"})
+        _, out = await diff(simulation, build_spec())
+        assert "seconds: 2" in [line.removeprefix("+").strip() for line in changes(out) if line.startswith("+")]
+
+    async def test_without_the_operator_it_is_that_of_the_pods_that_run(self) -> None:
+        simulation = await running()
+        seconds = {"lifecycle": {"preStop": {"sleep": {"seconds": 7}}}}
+        simulation.cluster.edit(
+            simulation.cluster.get("Deployment"),
+            lambda o: o["spec"]["template"]["spec"]["containers"][0].update(seconds),
+        )
+        _, out = await diff(simulation, build_spec())
+        assert "seconds: 10" not in out
 
     async def test_what_is_given_counts_more(self) -> None:
         simulation = await running()

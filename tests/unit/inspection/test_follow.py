@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from clipmodel_operator.clients.reader import ForbiddenError, ReadError
+from clipmodel_operator.clients.reader import ReadError, ReadForbiddenError
 from clipmodel_operator.inspection.codes import StatusCode
 from clipmodel_operator.inspection.follow import Follower, LineSink, Question, follow_status, look, show_status
 from clipmodel_operator.inspection.gather import Gatherer, NoSuchClipModelError
@@ -149,7 +149,7 @@ async def test_a_cluster_that_goes_away_for_a_while_is_waited_for(make_reads: An
     assert sink.shown == [(["Progressing"], None), (["Progressing"], "the cluster does not answer."), (["Ready"], None)]
 
 
-@pytest.mark.parametrize(("how", "error"), [("broken", ReadError), ("refused", ForbiddenError)])
+@pytest.mark.parametrize(("how", "error"), [("broken", ReadError), ("refused", ReadForbiddenError)])
 async def test_a_cluster_that_never_answered_is_an_error(make_reads: Any, how: str, error: type[Exception]) -> None:
     reads = make_reads((await world()).cluster)
     setattr(reads, how, {"ClipModel"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clipmodel_operator.models.clipmodel import parse_clip_model
+from clipmodel_operator.api.v1alpha1.clipmodel import parse_clip_model
 from clipmodel_operator.reconcile.fleet import Fleet
 from clipmodel_operator.rendering.config_map import read_committed
 from support.simulation import Simulation, build_ready

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from clipmodel_operator.models.facts import Observed
+from clipmodel_operator.models.observed import Observed
+from clipmodel_operator.models.ownership import owner_of
 from clipmodel_operator.models.resources import JOBS, PODS, Resource
-from clipmodel_operator.reconcile.apply import ObjectStore, prune
-from clipmodel_operator.reconcile.desired import Desired
-from clipmodel_operator.reconcile.gather import owner_of
+from clipmodel_operator.planning.objects import Desired
+from clipmodel_operator.reconcile.apply import ObjectStore
+from clipmodel_operator.reconcile.prune import prune
 from clipmodel_operator.runtime.cache import ObjectCache
 from support.builders import NAME, NAMESPACE, UID, build_job, build_model, build_report, build_sync_pod
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from clipmodel_operator.models.api import Profile
-from clipmodel_operator.models.clipmodel import ClipModel
-from clipmodel_operator.models.rolling import RollingStrategy
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.spec import Profile
+from clipmodel_operator.models.update_strategy import UpdateStrategy
 from clipmodel_operator.rendering.canonical import without_none
 from clipmodel_operator.rendering.claim import render_claim
 from clipmodel_operator.rendering.config_pbtxt import config_id, render_config
@@ -19,15 +19,15 @@ from clipmodel_operator.rendering.sync_job import render_sync_job
 from support.builders import build_model, build_spec
 
 SETTINGS = RenderSettings()
-SURGE = RollingStrategy(has_surge=True, why="there is room")
+SURGE = UpdateStrategy(has_surge=True, why="there is room")
 
 
 def model(**fields: Any) -> ClipModel:
     return build_model(build_spec(**fields))
 
 
-def template(subject: ClipModel) -> dict[str, Any]:
-    deployment = without_none(render_deployment(subject, SETTINGS, control_secret="s", strategy=SURGE))  # noqa: S106 - a name
+def template(subject: ClipModel, settings: RenderSettings = SETTINGS) -> dict[str, Any]:
+    deployment = without_none(render_deployment(subject, settings, control_secret="s", strategy=SURGE))  # noqa: S106 - a name
     found: dict[str, Any] = deployment["spec"]["template"]
     return found
 
@@ -210,6 +210,21 @@ def test_triton_ends_before_the_pod_does() -> None:
     assert spec["terminationGracePeriodSeconds"] == 120
     [container] = spec["containers"]
     assert "--exit-timeout-secs=90" in container["args"], "120 s without 10 s of preStop and 20 s of reserve"
+
+
+@pytest.mark.parametrize(
+    ("pre_stop_s", "asked", "grace_s", "exit_s"),
+    [(10, "60s", 60, 30), (2, "60s", 60, 38), (10, "35s", 35, 5), (2, "35s", 35, 13), (20, "35s", 45, 5), (300, "60s", 325, 5)],
+)  # fmt: skip
+def test_a_pod_serves_on_as_long_as_the_operator_says_and_its_grace_period_is_longer(
+    pre_stop_s: int, asked: str, grace_s: int, exit_s: int
+) -> None:
+    subject = model(serving={"terminationGracePeriod": asked})
+    spec = template(subject, RenderSettings(pre_stop_s=pre_stop_s))["spec"]
+    [container] = spec["containers"]
+    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": pre_stop_s}}}
+    assert spec["terminationGracePeriodSeconds"] == grace_s
+    assert f"--exit-timeout-secs={exit_s}" in container["args"]
 
 
 def test_the_startup_deadline_is_rounded_up_to_whole_runs_of_the_probe() -> None:

@@ -20,7 +20,7 @@ import pytest
 from typing_extensions import override
 
 from clipmodel_contract import golden
-from clipmodel_operator.models.serving import STARTUP_RUN_S
+from clipmodel_operator.api.v1alpha1.serving import STARTUP_RUN_S
 from clipmodel_operator.rendering.config_map import Committed, render_config_map, render_probe
 from support.builders import VECTORS_1, build_model, build_record
 

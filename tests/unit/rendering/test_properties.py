@@ -13,12 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.assessment.drift import holds
-from clipmodel_operator.models.clipmodel import ClipModel
 from clipmodel_operator.models.errors import ClipModelError
 from clipmodel_operator.offline import load_clip_model, render_objects
-from clipmodel_operator.reconcile.apply import with_hash
-from clipmodel_operator.rendering.canonical import canonical_json
+from clipmodel_operator.rendering.canonical import canonical_json, with_hash
 from clipmodel_operator.rendering.config_pbtxt import render_config, render_config_pbtxt
 from clipmodel_operator.rendering.settings import RenderSettings
 from support import strategies

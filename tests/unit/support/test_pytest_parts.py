@@ -76,3 +76,48 @@ def test_the_wait_shows_the_steps_and_is_no_part_of_a_test(project: pytest.Pytes
     result.stdout.fnmatch_lines(["waiting for cluster and images:", "*[[]1s] up.sh: creating"])
     result.stdout.no_fnmatch_line("*chatter*")
     result.stdout.fnmatch_lines(["happened: timer of test_unit, wait, timer of test_cluster"])
+
+
+def test_workers_share_the_files_and_what_is_alone_waits_for_the_others(project: pytest.Pytester) -> None:
+    """One worker is held up in its file; the other one, with nothing left but the test that must be alone, waits for it."""
+    (project.path / "ended").write_text("0")
+    tests = project.path / "tests" / "cluster"
+    write = "from pathlib import Path\nimport pytest, time\n\ndef note(text):\n    with Path('order').open('a') as file: file.write(text + ' ')\n\n"
+    (tests / "test_a_long.py").write_text(
+        write + "@pytest.mark.cluster\ndef test_long():\n"
+        "    while not Path('quick').exists(): time.sleep(0.01)\n    note('long')\n"
+    )
+    (tests / "test_b_quick.py").write_text(
+        write
+        + "@pytest.mark.cluster\n@pytest.mark.parametrize('n', range(3))\ndef test_quick(n): Path('quick').touch()\n"
+    )
+    (tests / "test_a_alone.py").write_text(
+        write
+        + "@pytest.mark.alone\n@pytest.mark.cluster\n@pytest.mark.parametrize('n', range(2))\ndef test_alone(n): note('alone')\n"
+    )
+    result = project.runpytest_subprocess("-p", "xdist", "-n", "2")
+    result.assert_outcomes(passed=8)
+    assert (project.path / "order").read_text().split() == ["long", "alone", "alone"]
+    result.stdout.fnmatch_lines(["* cluster *7 passed", "*= 8 passed in *"])
+
+
+def test_workers_that_wait_for_the_cluster_have_the_controller_show_the_steps(project: pytest.Pytester) -> None:
+    (project.path / "log").write_text("[1s] up.sh: creating\n")
+    # The first worker's pause ends the wait.
+    project.makeconftest("""
+        import os
+        from pathlib import Path
+        from support import pytest_parts
+
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            pytest_parts.time = type("Time", (), {
+                "monotonic": staticmethod(pytest_parts.time.monotonic),
+                "sleep": staticmethod(lambda seconds: Path("ended").write_text("7")),
+            })
+    """)
+    result = project.runpytest_subprocess("-p", "xdist", "-n", "2")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*cluster and images did not come up (7): see *log", "*waiting for cluster and images"]
+    )
+    result.stdout.fnmatch_lines(["*end of *log*"])

@@ -47,7 +47,7 @@ def _serve(how: str) -> http.server.ThreadingHTTPServer:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     return server
 
 
@@ -64,7 +64,6 @@ def test_every_answer_is_counted_as_what_it_is(how: str, expected: str, tmp_path
         model="tiny",
         rate_per_s=40.0,
         duration_s=0.5,
-        counts=str(tmp_path / "counts.json"),
     )
     (tmp_path / "known.json").write_text(json.dumps(known))
     (tmp_path / "program.py").write_text(render_program())

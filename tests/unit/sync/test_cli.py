@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 import clipmodel_sync
+from clipmodel_contract.exit_codes import exit_code_of
+from clipmodel_contract.reasons import SyncReason
 from clipmodel_sync import cli
 from clipmodel_sync import sync as sync_module
+from support.command_line import run_without_reader
 
 from .conftest import Place, WebServer, status
 
@@ -153,3 +156,16 @@ def test_telemetry_is_off_before_onnxruntime_is_loaded() -> None:
         [sys.executable, "-c", code], env={**bare, "PYTHONPATH": root}, check=True, text=True, stdout=subprocess.PIPE
     )
     assert found.stdout.split() == ["1", "1"]
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_a_sync_whose_log_nobody_reads_goes_on_to_its_report(tmp_path: Path, *, unbuffered: bool) -> None:
+    report = tmp_path / "report"
+    done = run_without_reader("-m", "clipmodel_sync", "--report", str(report), unbuffered=unbuffered)
+    assert (done.returncode, done.stderr) == (exit_code_of(SyncReason.INVALID_ARGUMENTS), "")
+    assert json.loads(report.read_text())["reason"] == "InvalidArguments"
+
+
+def test_help_that_nobody_reads_is_no_failure() -> None:
+    done = run_without_reader("-m", "clipmodel_sync", "--help")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,1 @@
+"""The running operator: composition, watches, loops."""

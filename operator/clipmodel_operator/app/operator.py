@@ -1,0 +1,90 @@
+"""Cache, queue, backoff and reconciler, joined: the composition root, from which the program and its tests both build."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from clipmodel_operator.assessment.requeue import PassOutcome, plan_requeue
+from clipmodel_operator.clients.cluster import Cluster
+from clipmodel_operator.clients.triton import TritonClient
+from clipmodel_operator.models.names import MANAGED_SELECTOR, Key
+from clipmodel_operator.models.ownership import owner_of
+from clipmodel_operator.models.resources import CHILDREN, CLIP_MODELS, Resource
+from clipmodel_operator.reconcile.reconciler import Reconciler
+from clipmodel_operator.rendering.settings import RenderSettings
+from clipmodel_operator.runtime.backoff import Backoff
+from clipmodel_operator.runtime.cache import ObjectCache
+from clipmodel_operator.runtime.clock import SystemClock
+from clipmodel_operator.runtime.queue import WorkQueue
+
+logger = logging.getLogger(__name__)
+
+
+class Operator:
+    """Cache, queue and reconciler, joined: the sink of all watch events, and the workers behind it."""
+
+    def __init__(self, *, cache: ObjectCache, queue: WorkQueue[Key], reconciler: Reconciler, backoff: Backoff) -> None:
+        self.cache = cache
+        self.queue = queue
+        self._reconciler = reconciler
+        self._backoff = backoff
+
+    def observe(self, resource: Resource, obj: Mapping[str, Any], *, deleted: bool) -> None:
+        """Take in a watch event."""
+        # Managed fields are most of an object's size, and are never looked at.
+        slim = {**obj, "metadata": {k: v for k, v in obj["metadata"].items() if k != "managedFields"}}
+        metadata = slim["metadata"]
+        known = self.cache.get(resource.kind, metadata.get("namespace", ""), metadata["name"])
+        # Whose it was hears of it too: somebody may have taken away the label that says so.
+        before = owner_of(resource.kind, known) if known is not None else None
+        owner = self.cache.remove(resource.kind, slim) if deleted else self.cache.put(resource.kind, slim)
+        for key in dict.fromkeys((before, owner)):
+            if isinstance(key, Key):
+                self.queue.add(key)
+
+    async def work(self) -> None:
+        """Reconcile keys, one after the other, for ever."""
+        while True:
+            key = await self.queue.get()
+            try:
+                delay_s = self.requeue_delay_s(key, await self._reconciler.reconcile(key))
+                if delay_s is not None:
+                    self.queue.add_after(key, delay_s)
+            except Exception:  # a bug of ours with one ClipModel must not end the work on all others
+                logger.exception("%s: a bug in the operator; trying again", key)
+                self.queue.add_after(key, self._backoff.next_delay_s(key))
+            finally:
+                self.queue.done(key)
+
+    def requeue_delay_s(self, key: Key, outcome: PassOutcome) -> float | None:
+        """Give the seconds until the next pass over the key, as its last one ended; None where an event is enough. A good pass resets its backoff."""
+        backoff_s = 0.0
+        if outcome.has_failed:
+            backoff_s = self._backoff.next_delay_s(key)
+        else:
+            self._backoff.forget(key)
+        return plan_requeue(outcome, backoff_s=backoff_s)
+
+    async def list_all(self, cluster: Cluster, namespaces: tuple[str, ...]) -> None:
+        """Make the cache agree with the API server, and look at every ClipModel."""
+        for resource in (*CHILDREN, CLIP_MODELS):
+            selector = "" if resource is CLIP_MODELS else MANAGED_SELECTOR
+            for namespace in namespaces or (None,):
+                before = self.cache.names(resource.kind, namespace)
+                listed = await cluster.list_objects(resource, namespace=namespace, label_selector=selector)
+                for owner in self.cache.replace(resource.kind, listed, before=before):
+                    if isinstance(owner, Key):
+                        self.queue.add(owner)
+        for obj in self.cache.all(CLIP_MODELS.kind):
+            self.queue.add(Key(obj["metadata"]["namespace"], obj["metadata"]["name"]))
+
+
+def build_operator(cluster: Cluster, triton: TritonClient, *, root_key: bytes, render: RenderSettings) -> Operator:
+    """Put an operator together."""
+    cache = ObjectCache(owner_of)
+    reconciler = Reconciler(
+        store=cluster, cache=cache, triton=triton, settings=render, root_key=root_key, clock=SystemClock()
+    )
+    return Operator(cache=cache, queue=WorkQueue(), reconciler=reconciler, backoff=Backoff())

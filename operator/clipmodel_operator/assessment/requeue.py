@@ -1,0 +1,50 @@
+"""When is a ClipModel looked at again without an event? One function of how the pass ended; the earliest moment wins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clipmodel_operator.models.errors import RetryError, StalledError
+
+#: A pod that runs but does not answer, or answers wrongly, raises no event when that changes.
+POD_RECHECK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PassOutcome:
+    """How a pass ended, as far as the next one depends on it."""
+
+    errors: tuple[Exception, ...] = ()
+    """What parts of the pass ended with."""
+    has_changed: bool = False
+    """It deleted Jobs, or brought servers to another config: what follows can be done at once."""
+    sync_retries_s: tuple[float, ...] = ()
+    """Seconds after which failed syncs have waited long enough."""
+    surge_recheck_s: float | None = None
+    """Seconds after which a surge pod that has no node has waited long enough."""
+    has_unproven_pod: bool = False
+    """A pod runs, and does not answer with the proven embeddings."""
+
+    @property
+    def has_failed(self) -> bool:
+        """The world failed, or we did. What only a person can mend is no failure of the pass, unless no event would tell that it is mended."""
+        return any(not isinstance(e, StalledError) or e.look_again for e in self.errors)
+
+
+def plan_requeue(outcome: PassOutcome, *, backoff_s: float) -> float | None:
+    """Give the seconds until the next pass; None where an event, or the sweep, is enough.
+
+    `backoff_s` counts only for a pass that failed. Such a pass does not go on at once, nor at the pace of a pod's recheck: that would make the
+    backoff void. A Retry-After of the API server is a lower bound of all.
+    """
+    deadlines = [*outcome.sync_retries_s]
+    if outcome.surge_recheck_s is not None:
+        deadlines.append(outcome.surge_recheck_s)
+    if outcome.has_failed:
+        asked = [e.retry_after_s or 0.0 for e in outcome.errors if isinstance(e, RetryError)]
+        return max([min([backoff_s, *deadlines]), *asked])
+    if outcome.has_changed:
+        deadlines.append(0.0)
+    if outcome.has_unproven_pod:
+        deadlines.append(POD_RECHECK_S)
+    return min(deadlines, default=None)

@@ -1,0 +1,1 @@
+"""What should be, decided from what is: pure functions. The controller and the command line ask the same ones."""

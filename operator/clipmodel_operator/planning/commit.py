@@ -1,0 +1,76 @@
+"""What is committed after this pass, and which pods do not run what they should."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clipmodel_contract.report import Failure
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
+from clipmodel_operator.api.v1alpha1.spec import Profile
+from clipmodel_operator.assessment.pods import find_trouble, is_ending, is_ready
+from clipmodel_operator.models.observed import PodView
+from clipmodel_operator.planning.versions import VersionsPlan
+from clipmodel_operator.rendering.config_map import Committed
+from clipmodel_operator.rendering.config_pbtxt import config_id, render_config
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPlan:
+    """What the ConfigMap is to say."""
+
+    committed: Committed
+    """Nothing before the first sync."""
+    is_new_config: bool
+    """The target is committed, with the configs of the current spec; else the configs that are committed stay."""
+    pending: tuple[PodView, ...]
+    """Ready pods that do not run what they should: the target, or (where the target failed) what is committed."""
+
+
+def plan_commit(
+    model: ClipModel, versions: VersionsPlan, views: Sequence[PodView], *, config_failure: Failure | None
+) -> CommitPlan:
+    """Commit the target when every ready pod has proven it.
+
+    While a config as a whole is known to fail (`config_failure`), and while the ClipModel is paused, what is committed stays.
+    """
+    ready, target = [v for v in views if is_ready(v.pod)], versions.target.versions
+    is_still = config_failure is not None or not target or model.spec.paused
+    is_proven = all(runs(model, v, target) for v in ready) if ready else _may_skip_proof(model, versions.before, views)
+    is_committable = is_proven and not is_still
+    serving = target if is_committable else versions.before.versions
+    committed = Committed(serving, versions.records, versions.spaces) if serving else Committed()
+    behind = [v for v in ready if not runs(model, v, target)]
+    if target == versions.before.versions:
+        behind += [v for v in views if not is_ready(v.pod) and _started_too_early(model, v, target)]
+    return CommitPlan(committed, is_committable, pending=() if is_still else tuple(behind))
+
+
+def runs(model: ClipModel, view: PodView, versions: Sequence[int]) -> bool:
+    """Tell whether a pod serves exactly `versions` by the current spec, and has proven it."""
+    if not versions or view.loaded is None or view.loaded.difference is not None:
+        return False
+    config = render_config(model, versions=versions, profile=Profile(view.profile))
+    return view.loaded.config_id == config_id(config)
+
+
+def _started_too_early(model: ClipModel, view: PodView, committed: Sequence[int]) -> bool:
+    """Tell whether a starting pod read its config before the last commit. Its probe reads the proofs of today's versions, and would wait in vain."""
+    if view.loaded is None or is_ending(view.pod):
+        return False
+    config = render_config(model, versions=committed, profile=Profile(view.profile))
+    return view.loaded.config_id != config_id(config)
+
+
+def _may_skip_proof(model: ClipModel, before: Committed, views: Sequence[PodView]) -> bool:
+    """Tell whether a config may be committed although no pod is ready to prove it on: its proof is then the startup probe alone.
+
+    So it is for the first one, where no pod is wanted, and where what is committed does not start anyway. Pods that are merely on their way are
+    waited for: what they start with was proven.
+    """
+    if not before.versions or model.spec.serving.replicas == 0:
+        return True
+    alive = [v for v in views if not is_ending(v.pod)]
+    return bool(alive) and all(
+        find_trouble(v.pod) is not None or (v.loaded is not None and v.loaded.difference is not None) for v in alive
+    )

@@ -1,0 +1,58 @@
+"""What the operator remembers of each ClipModel between passes, and forgets with it: the one owner of such memory.
+
+Nothing here is needed to come back to the same state; an operator that starts anew finds it out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from clipmodel_contract.report import Failure
+from clipmodel_operator.models.names import Key
+
+
+@dataclass(slots=True)
+class ModelMemory:
+    """Of one ClipModel: of one uid, for a successor of its name is another one."""
+
+    uid: str
+    refused_since: datetime | None = None
+    """When a surge pod was first seen to be refused."""
+    _generation: int | None = None
+    _failures: dict[int | None, Failure] = field(default_factory=dict)
+
+    def failures(self, generation: int) -> dict[int | None, Failure]:
+        """Give the rollouts of a generation that failed, by version (None: the config as a whole). Those of an earlier one are forgotten."""
+        if generation != self._generation:
+            self._generation, self._failures = generation, {}
+        return self._failures
+
+
+class Memory:
+    """The memories of all ClipModels, by key."""
+
+    def __init__(self, *, forget_uid: Callable[[str], None]) -> None:
+        """Take what else keeps something by uid, to tell it of a uid that is gone."""
+        self._forget_uid = forget_uid
+        self._models: dict[Key, ModelMemory] = {}
+
+    def of(self, key: Key, uid: str) -> ModelMemory:
+        """Give the memory of a ClipModel; an empty one where there is none, or where it is of a predecessor."""
+        known = self._models.get(key)
+        if known is not None and known.uid == uid:
+            return known
+        self.forget(key)
+        made = self._models[key] = ModelMemory(uid)
+        return made
+
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered of a key that is gone."""
+        known = self._models.pop(key, None)
+        if known is not None:
+            self._forget_uid(known.uid)
+
+    def __len__(self) -> int:
+        """Count the ClipModels of which something is remembered."""
+        return len(self._models)

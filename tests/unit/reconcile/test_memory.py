@@ -1,0 +1,61 @@
+"""What is remembered of a ClipModel goes with it, however its end is heard of."""
+
+from __future__ import annotations
+
+import pytest
+
+from clipmodel_contract.report import Failure
+from clipmodel_operator.models.names import Key
+from clipmodel_operator.models.resources import CLIP_MODELS
+from clipmodel_operator.reconcile.memory import Memory
+from support.simulation import KEY, Simulation, build_ready
+
+FAILURE = Failure("ServerRejected", "no", is_final=True)
+
+
+def test_failures_are_those_of_one_generation() -> None:
+    known = Memory(forget_uid=lambda _: None).of(KEY, "uid")
+    known.failures(1)[None] = FAILURE
+    assert known.failures(1) == {None: FAILURE}
+    assert known.failures(2) == {}
+    assert known.failures(1) == {}, "a generation never comes back"
+
+
+def test_a_successor_of_the_name_starts_with_nothing() -> None:
+    forgotten: list[str] = []
+    memory = Memory(forget_uid=forgotten.append)
+    memory.of(KEY, "first").failures(1)[None] = FAILURE
+    assert memory.of(KEY, "second").failures(1) == {}
+    assert forgotten == ["first"]
+    assert memory.of(Key("demo", "other"), "third").failures(1) == {}
+    assert len(memory) == 2
+
+
+def remembered(simulation: Simulation) -> list[int]:
+    return [
+        len(simulation.reconciler.memory),
+        len(simulation.reconciler._fleet._known),
+        len(simulation.operator._backoff._failures),
+    ]
+
+
+@pytest.mark.parametrize("how", ["background", "foreground"])
+async def test_nothing_is_left_of_a_deleted_one(how: str) -> None:
+    """Twenty are made and deleted. At a background deletion there is no pass that sees a deletionTimestamp: the object is just gone."""
+    simulation = await build_ready()
+    for _ in range(20):
+        if how == "foreground":
+            simulation.cluster.edit(
+                simulation.clip, lambda o: o["metadata"].update(deletionTimestamp="2026-11-22T12:00:00Z")
+            )
+            await simulation.settle()
+        simulation.cluster.remove(simulation.clip)
+        await simulation.settle()
+        simulation.create()
+        await simulation.settle()
+        simulation.assert_ready()
+        assert remembered(simulation) == [1, 1, 0]
+    simulation.cluster.remove(simulation.clip)
+    await simulation.settle()
+    assert simulation.operator.cache.get(CLIP_MODELS.kind, *KEY) is None
+    assert remembered(simulation) == [0, 0, 0]
