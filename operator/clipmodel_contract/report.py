@@ -107,8 +107,9 @@ def parse_report(text: str) -> VersionRecord | Failure:
         if report["result"] == Result.SYNCED:
             return _parse_record(report)
         return Failure(
-            reason=str(report["reason"])[:MAX_REASON],
-            message=str(report["message"])[:MAX_MESSAGE],
+            # From a volume or a pod: half a surrogate pair, say, is JSON, and no text that status could hold.
+            reason=clip(str(report["reason"]))[:MAX_REASON],
+            message=clip(str(report["message"])),
             is_final=report["result"] == Result.FAILED,
             version=int(report["version"]),
         )

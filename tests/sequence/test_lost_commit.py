@@ -69,3 +69,18 @@ async def test_a_pass_plans_once_also_where_the_commit_is_lost(monkeypatch: pyte
     simulation.assert_ready()
     assert planned
     assert len(planned) == len(set(planned)), "a pass planned twice"
+
+
+async def test_a_lost_commit_is_found_again_although_a_pod_is_starting() -> None:
+    """Nothing is committed and nothing can be the target yet, and a pod that runs and is not ready has loaded something."""
+    simulation = await build_ready()
+    for job in simulation.cluster.all("Job"):
+        simulation.cluster.remove(job)  # its report goes with it
+    await simulation.settle()
+    _forge(simulation)
+    simulation.kubelet.restart(simulation.pods()[0])
+    starts = [act for name, act in simulation.controllers.steps() if "starts" in name]
+    assert starts
+    starts[0]()  # before the operator hears of anything
+    await simulation.settle_waiting(seconds=simulation.clock.seconds + 1200)
+    simulation.assert_ready(1)

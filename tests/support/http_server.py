@@ -65,11 +65,11 @@ _REASONS = {
 
 
 def refuse(status: int, message: str, *, reason: str | None = None, headers: dict[str, str] | None = None) -> Answer:
-    """Answer with a Status, as the API server says no; its reason is the usual one of the code."""
+    """Answer with a Status, as the API server says no; its reason is the usual one of the code, and a conflict is about an object."""
     reason = _REASONS.get(status, "") if reason is None else reason
-    return reply(
-        {"kind": "Status", "status": "Failure", "message": message, "reason": reason, "code": status}, status, headers
-    )
+    details = {"details": {"name": "x", "kind": "configmaps"}} if status == 409 else {}
+    body = {"kind": "Status", "status": "Failure", "message": message, "reason": reason, "code": status, **details}
+    return reply(body, status, headers)
 
 
 def raw(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Answer:

@@ -82,7 +82,10 @@ class Simulation:
         )
         self.queue: WorkQueue[Key] = WorkQueue()
         self.operator = Operator(
-            cache=cache, queue=self.queue, reconciler=self.reconciler, backoff=Backoff(jitter=lambda: 1.0)
+            cache=cache,
+            queue=self.queue,
+            reconciler=self.reconciler,
+            backoff=Backoff(jitter=lambda: 1.0, now=lambda: self.clock.seconds),
         )
         self._timer = None
 
@@ -109,6 +112,7 @@ class Simulation:
     async def work(self) -> None:
         """Make one pass."""
         key = await self.queue.get()
+        self._timer = None  # as the queue does it: a pass begins, and says anew when the next one is due
         before = len(self.cluster.writes)
         self.passes += 1
         try:
@@ -118,8 +122,7 @@ class Simulation:
             self.log += [f"operator: {w}" for w in self.cluster.writes[before:]]
         delay_s = self.operator.requeue_delay_s(key, outcome)
         if delay_s is not None:
-            due = self.clock.seconds + delay_s
-            self._timer = due if self._timer is None else min(self._timer, due)
+            self._timer = self.clock.seconds + delay_s
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from clipmodel_operator.assessment.requeue import PassOutcome, plan_requeue
+from clipmodel_operator.assessment.requeue import PassOutcome, plan_requeue, retry_after_s
 from clipmodel_operator.clients.cluster import Cluster
 from clipmodel_operator.clients.triton import TritonClient
 from clipmodel_operator.models.names import MANAGED_SELECTOR, Key
@@ -40,16 +40,28 @@ class Operator:
         # Whose it was hears of it too: somebody may have taken away the label that says so.
         before = owner_of(resource.kind, known) if known is not None else None
         owner = self.cache.remove(resource.kind, slim) if deleted else self.cache.put(resource.kind, slim)
+        if resource is CLIP_MODELS and known is not None and not deleted and self._is_own_write(known, slim):
+            return
         for key in dict.fromkeys((before, owner)):
             if isinstance(key, Key):
                 self.queue.add(key)
+
+    def _is_own_write(self, known: Mapping[str, Any], obj: Mapping[str, Any]) -> bool:
+        """Tell whether nothing is new of a ClipModel but the status that we wrote: a pass for that would void the backoff of the pass that wrote it."""
+
+        def others(metadata: Mapping[str, Any]) -> dict[str, Any]:
+            return {k: v for k, v in metadata.items() if k not in {"managedFields", "resourceVersion"}}
+
+        return others(known["metadata"]) == others(obj["metadata"]) and self._reconciler.has_told(obj)
 
     async def work(self) -> None:
         """Reconcile keys, one after the other, for ever."""
         while True:
             key = await self.queue.get()
             try:
-                delay_s = self.requeue_delay_s(key, await self._reconciler.reconcile(key))
+                outcome = await self._reconciler.reconcile(key)
+                self.queue.hold(key, retry_after_s(outcome))
+                delay_s = self.requeue_delay_s(key, outcome)
                 if delay_s is not None:
                     self.queue.add_after(key, delay_s)
             except Exception:  # a bug of ours with one ClipModel must not end the work on all others

@@ -8,6 +8,8 @@ from clipmodel_operator.models.errors import RetryError, StalledError
 
 #: A pod that runs but does not answer, or answers wrongly, raises no event when that changes.
 POD_RECHECK_S = 5.0
+#: A Retry-After that is longer is cut: for so long nothing is told of the ClipModel.
+LONGEST_RETRY_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +28,36 @@ class PassOutcome:
     """A pod runs, and does not answer with the proven embeddings."""
 
     @property
+    def has_world_failed(self) -> bool:
+        """Somebody did not answer, or we have a bug."""
+        return any(not isinstance(e, StalledError) for e in self.errors)
+
+    @property
     def has_failed(self) -> bool:
-        """The world failed, or we did. What only a person can mend is no failure of the pass, unless no event would tell that it is mended."""
-        return any(not isinstance(e, StalledError) or e.look_again for e in self.errors)
+        """The world failed, or something is to be mended of which no event would tell. What an edit of the spec mends is no failure of the pass."""
+        return self.has_world_failed or any(isinstance(e, StalledError) and e.look_again for e in self.errors)
+
+
+def retry_after_s(outcome: PassOutcome) -> float:
+    """Give the seconds within which the API server does not want to be asked again; 0 where it did not say."""
+    asked = [e.retry_after_s or 0.0 for e in outcome.errors if isinstance(e, RetryError)]
+    return min(max(asked, default=0.0), LONGEST_RETRY_AFTER_S)
 
 
 def plan_requeue(outcome: PassOutcome, *, backoff_s: float) -> float | None:
     """Give the seconds until the next pass; None where an event, or the sweep, is enough.
 
-    `backoff_s` counts only for a pass that failed. Such a pass does not go on at once, nor at the pace of a pod's recheck: that would make the
-    backoff void. A Retry-After of the API server is a lower bound of all.
+    `backoff_s` counts only for a pass that failed. Where the world failed, the pass does not go on at once, nor at the pace of a pod's recheck: that
+    would make the backoff void. Where a rule of the cluster denies an object, the rest of the pass was made, and pods are rechecked. A Retry-After
+    of the API server is a lower bound of all.
     """
     deadlines = [*outcome.sync_retries_s]
     if outcome.surge_recheck_s is not None:
         deadlines.append(outcome.surge_recheck_s)
+    if outcome.has_unproven_pod and not outcome.has_world_failed:
+        deadlines.append(POD_RECHECK_S)
     if outcome.has_failed:
-        asked = [e.retry_after_s or 0.0 for e in outcome.errors if isinstance(e, RetryError)]
-        return max([min([backoff_s, *deadlines]), *asked])
+        return max(min([backoff_s, *deadlines]), retry_after_s(outcome))
     if outcome.has_changed:
         deadlines.append(0.0)
-    if outcome.has_unproven_pod:
-        deadlines.append(POD_RECHECK_S)
     return min(deadlines, default=None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from clipmodel_contract.report import Failure
-from clipmodel_operator.api.v1alpha1.status import ClipModelStatus, Condition, VersionState, VersionStatus
+from clipmodel_operator.api.v1alpha1.status import MAX_VERSIONS, ClipModelStatus, Condition, VersionState, VersionStatus
 from clipmodel_operator.assessment.pods import find_trouble, is_ready
 from clipmodel_operator.assessment.status_input import ModelView, Subject
 from clipmodel_operator.models import names, reasons
@@ -251,6 +251,16 @@ def _version_status(version: Version, view: ModelView, serving: Sequence[int]) -
     )
 
 
+def _listed(view: ModelView, serving: Sequence[int]) -> list[Version]:
+    """Choose the versions that status has room for, lowest first. Those that leave come beside a full spec: what serves must be told, then what is chosen."""
+
+    def weight(version: Version) -> tuple[bool, tuple[bool, bool, bool, int]]:
+        return (version.number in serving, _weight(version, view))
+
+    kept = sorted(view.versions, key=weight, reverse=True)[:MAX_VERSIONS]
+    return sorted(kept, key=lambda v: v.number)
+
+
 def _conditions(said: dict[str, Said | None], subject: Subject, now: datetime) -> list[Condition]:
     before = {c.type: c for c in subject.previous.conditions}
     stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -286,7 +296,7 @@ def assess_status(subject: Subject, view: ModelView, *, now: datetime) -> ClipMo
         reasons.VERIFIED: _verified(view),
         reasons.AVAILABLE: _available(serving, subject),
     }
-    versions = [_version_status(v, view, serving) for v in sorted(view.versions, key=lambda v: v.number)]
+    versions = [_version_status(v, view, serving) for v in _listed(view, serving)]
     return ClipModelStatus(
         observed_generation=subject.generation,
         conditions=_conditions(said, subject, now),

@@ -51,8 +51,8 @@ class Access:
         }
 
 
-def needed_access(method: str, path: str) -> tuple[Access, ...]:
-    """List the permissions that a request needs: its own, and `create` for an apply, which may have to make the object. None where it is of no resource."""
+def needed_access(method: str, path: str, *, may_make: bool = True) -> tuple[Access, ...]:
+    """List the permissions that a request needs: its own, and `create` for an apply that may have to make the object. None where it is of no resource."""
     parts = path.strip("/").split("/")
     match parts:
         case ["api", _, *rest]:
@@ -72,5 +72,5 @@ def needed_access(method: str, path: str) -> tuple[Access, ...]:
     name, subresource = (*rest, "", "")[:2]
     verb = _VERBS.get(method, "get" if name else "list")
     asked = Access(verb, group, resource, subresource, namespace, name)
-    made = (replace(asked, verb="create"),) if verb == "patch" and not subresource else ()
+    made = (replace(asked, verb="create"),) if verb == "patch" and not subresource and may_make else ()
     return (asked, *made)

@@ -57,10 +57,11 @@ def _refusal(status: ApiStatus) -> str:
 _RULES = (
     _Rule((404, 410), GoneError),
     _Rule((409,), AlreadyExistsError, lambda s: s.reason == ALREADY_EXISTS),
-    _Rule((409,), ConflictError, lambda s: s.reason == CONFLICT),
+    # A webhook may choose 409 too: then nothing is said of the object, and its details are not there.
+    _Rule((409,), ConflictError, lambda s: s.reason == CONFLICT and s.details_name),
     _Rule((403,), GoneError, lambda s: s.has_cause(NAMESPACE_TERMINATING)),
     _Rule((403,), RetryError, is_quota_refusal, "raise the quota, or delete what is not needed"),
-    _Rule((403,), RetryError, lambda s: not s.is_status, "this is a proxy's answer"),
+    _Rule((400, 403, 405, 413, 415, 422), RetryError, lambda s: not s.is_status, "this is a proxy's answer"),
     _Rule((403,), DeniedError, words=_refusal),
     # How the API server says that an apply names another uid than the object's; a delete gets a 409.
     _Rule((422,), ConflictError, lambda s: any(c.field == "metadata.uid" for c in s.causes)),

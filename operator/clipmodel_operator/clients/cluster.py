@@ -6,7 +6,7 @@ Its dynamic client asks the API server what it serves at every start; we know ou
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.request import getproxies_environment
@@ -100,7 +100,7 @@ class Cluster:
         what = f"{method} {path}"
         answer = await self._send(method, path, query=query, body=body, content_type=content_type)
         if isinstance(answer, ApiStatus):
-            raise await self._error_of(answer, method, path)
+            raise await self._error_of(answer, method, path, body)
         try:
             parsed: Object = json.loads(answer) if answer else {}
         except ValueError as error:
@@ -131,21 +131,23 @@ class Cluster:
             return parse_status(response.status, content, response.headers)
         return content
 
-    async def _error_of(self, status: ApiStatus, method: str, path: str) -> ClipModelError:
+    async def _error_of(self, status: ApiStatus, method: str, path: str, body: object) -> ClipModelError:
         """Translate, and ask first where that takes more than the answer: whose a 403 without causes is, the authorizer's or an admission plugin's."""
         what = f"{method} {path}"
         if is_settled(status):
             return translate(status, what)
         try:
-            missing = await self._find_missing(method, path)
+            # An apply that names a uid is of an object that is there.
+            is_there = isinstance(body, Mapping) and "uid" in (body.get("metadata") or {})
+            missing = await self._find_missing(needed_access(method, path, may_make=not is_there), method)
         except (RetryError, RejectedError, GoneError) as error:
             unknown = f"whether the operator's role lacks a permission cannot be found out: {error}"
             return RetryError(f"{what}: {status.message[:300]} ({unknown})")
         return translate(status, what) if missing is None else lacks_permission(status, what, missing)
 
-    async def _find_missing(self, method: str, path: str) -> Access | None:
+    async def _find_missing(self, needed: Sequence[Access], method: str) -> Access | None:
         """Find the permission for want of which a request was refused; None where there are all that it needs."""
-        for access in needed_access(method, path):
+        for access in needed:
             # Admission does not judge reads: who may not read lacks the permission.
             if method == "GET" or not await self._may(access):
                 return access

@@ -41,7 +41,7 @@ def plan_commit(
     serving = target if is_committable else versions.before.versions
     committed = Committed(serving, versions.records, versions.spaces) if serving else Committed()
     behind = [v for v in ready if not runs(model, v, target)]
-    if target == versions.before.versions:
+    if target and target == versions.before.versions:
         behind += [v for v in views if not is_ready(v.pod) and _started_too_early(model, v, target)]
     return CommitPlan(committed, is_committable, pending=() if is_still else tuple(behind))
 

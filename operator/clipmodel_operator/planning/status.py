@@ -27,24 +27,27 @@ def plan_status(
     desired: Desired | None,
     views: Sequence[PodView],
     *,
+    generation: int,
     previous: ClipModelStatus,
     deployment: Mapping[str, Any] | None,
     config_failure: Failure | None,
     blocked: Failure | None,
     now: datetime,
 ) -> ClipModelStatus:
-    """Say what is; little, where the pass ended before it had a model or a plan."""
+    """Say what is; little, where the pass ended before it had a model or a plan. `generation`: of the spec that the pass was about."""
     view = ModelView(pods=tuple(views), blocked=blocked)
     if model is not None and desired is not None:
         view = _view_of(model, desired, views, deployment=deployment, config_failure=config_failure, blocked=blocked)
-    return assess_status(_subject_of(obj, model, previous=previous), view, now=now)
+    return assess_status(_subject_of(obj, model, generation=generation, previous=previous), view, now=now)
 
 
-def _subject_of(obj: Mapping[str, Any], model: ClipModel | None, *, previous: ClipModelStatus) -> Subject:
+def _subject_of(
+    obj: Mapping[str, Any], model: ClipModel | None, *, generation: int, previous: ClipModelStatus
+) -> Subject:
     """Describe what the status is of; where the spec cannot be read, as far as it goes."""
     metadata = obj["metadata"]
     return Subject(
-        generation=metadata.get("generation", 0),
+        generation=generation,
         name=metadata["name"],
         model_name=model.model_name if model else None,
         profile=model.spec.profile if model else None,

@@ -111,6 +111,7 @@ def _refuse_foreign(live: Mapping[str, Any] | None, model: ClipModel, manifest: 
         raise StalledError(
             reasons.OBJECT_REJECTED,
             f"{what} is there already and is not this ClipModel's: delete or rename it, or choose another metadata.name.",
+            look_again=True,  # what has no label of ours is not watched: its end would be heard of by nobody
         )
 
 

@@ -5,9 +5,10 @@ Nothing here is needed to come back to the same state; an operator that starts a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from clipmodel_contract.report import Failure
 from clipmodel_operator.models.names import Key
@@ -20,6 +21,8 @@ class ModelMemory:
     uid: str
     refused_since: datetime | None = None
     """When a surge pod was first seen to be refused."""
+    told: Mapping[str, Any] | None = None
+    """The status that was written last, as it was sent: its own event is no news."""
     _generation: int | None = None
     _failures: dict[int | None, Failure] = field(default_factory=dict)
 
@@ -52,6 +55,11 @@ class Memory:
         known = self._models.pop(key, None)
         if known is not None:
             self._forget_uid(known.uid)
+
+    def told(self, key: Key, uid: str) -> Mapping[str, Any] | None:
+        """Give the status that was written last to this very object; None where none was."""
+        known = self._models.get(key)
+        return known.told if known is not None and known.uid == uid else None
 
     def __len__(self) -> int:
         """Count the ClipModels of which something is remembered."""

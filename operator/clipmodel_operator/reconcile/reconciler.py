@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 from clipmodel_contract.report import Failure
@@ -32,7 +33,7 @@ from clipmodel_operator.reconcile.gather import gather
 from clipmodel_operator.reconcile.memory import Memory, ModelMemory
 from clipmodel_operator.reconcile.model import read_model
 from clipmodel_operator.reconcile.prune import prune
-from clipmodel_operator.reconcile.report import StatusStore, write_event, write_status
+from clipmodel_operator.reconcile.report import StatusStore, own_part, write_event, write_status
 from clipmodel_operator.reconcile.rollout import Rollout, Wanted
 from clipmodel_operator.rendering.control_key import derive_control_key, render_control_secret
 from clipmodel_operator.rendering.settings import RenderSettings
@@ -40,6 +41,8 @@ from clipmodel_operator.runtime.cache import ObjectCache
 from clipmodel_operator.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
+
+_BUG = "The operator has a bug, see its log. It tries again."
 
 
 class Store(ObjectStore, StatusStore, Protocol):
@@ -53,6 +56,8 @@ class _Pass:
     obj: Mapping[str, Any]
     status: ClipModelStatus
     """As it was written last."""
+    generation: int
+    """Of the spec that the pass is about; an edit may be heard of meanwhile."""
     memory: ModelMemory
     observed: Observed
     views: tuple[PodView, ...]
@@ -121,6 +126,7 @@ class Reconciler:
         state = _Pass(
             obj,
             parse_status(obj),
+            obj["metadata"].get("generation", 0),
             self.memory.of(key, obj["metadata"]["uid"]),
             observed,
             # Until a pod has been asked nothing is known of it.
@@ -134,6 +140,12 @@ class Reconciler:
             if not await self._guard(key, state, self._roll_out(state), silent=reasons.SERVER_FAILED):
                 await self._report(state)
         return state.outcome
+
+    def has_told(self, obj: Mapping[str, Any]) -> bool:
+        """Tell whether a ClipModel's status is the one that we wrote last."""
+        metadata = obj["metadata"]
+        told = self.memory.told(Key(metadata["namespace"], metadata["name"]), metadata["uid"])
+        return told is not None and own_part(obj.get("status") or {}) == told
 
     async def _guard(
         self, key: Key, state: _Pass, work: Awaitable[None], *, silent: str = reasons.API_UNAVAILABLE
@@ -159,8 +171,7 @@ class Reconciler:
             state.errors.append(error)
         except Exception as error:  # the one place where a bug of ours becomes a status
             logger.exception("%s: a bug in the operator", key)
-            message = "The operator has a bug, see its log. It tries again."
-            state.blocked = blocked_by(reasons.INTERNAL_ERROR, message, is_final=False)
+            state.blocked = blocked_by(reasons.INTERNAL_ERROR, _BUG, is_final=False)
             state.errors.append(error)
         return False
 
@@ -219,20 +230,42 @@ class Reconciler:
         if failure is not None:
             state.failures[failure.version] = failure
 
+    def _plan_status(self, state: _Pass, *, now: datetime) -> ClipModelStatus:
+        """Say what is; where that has a bug, that it has one."""
+        try:
+            return plan_status(
+                state.obj,
+                state.model,
+                state.desired,
+                state.views,
+                generation=state.generation,
+                previous=state.status,
+                deployment=state.observed.deployment,
+                config_failure=state.failures.get(None),
+                blocked=state.blocked,
+                now=now,
+            )
+        except Exception as error:
+            logger.exception("%s: a bug in the operator's status", state.obj["metadata"]["name"])
+            state.errors.append(error)
+            bug = blocked_by(reasons.INTERNAL_ERROR, _BUG, is_final=False)
+            return plan_status(
+                state.obj,
+                None,
+                None,
+                state.views,
+                generation=state.generation,
+                previous=state.status,
+                deployment=None,
+                config_failure=None,
+                blocked=bug,
+                now=now,
+            )
+
     async def _report(self, state: _Pass) -> bool:
         """Write the status. Gives whether the object is still there."""
         now = self._clock.now()
-        status = plan_status(
-            state.obj,
-            state.model,
-            state.desired,
-            state.views,
-            previous=state.status,
-            deployment=state.observed.deployment,
-            config_failure=state.failures.get(None),
-            blocked=state.blocked,
-            now=now,
-        )
+        status = self._plan_status(state, now=now)
         try:
             # First: no later pass would know of it.
             if state.event is not None:
@@ -242,6 +275,7 @@ class Reconciler:
                 self._store,
                 state.obj,
                 status,
+                memory=state.memory,
                 previous=state.status,
                 resource_version=self._latest_version(state.obj),
                 now=now,

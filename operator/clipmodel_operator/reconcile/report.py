@@ -11,6 +11,7 @@ from clipmodel_operator.assessment.events import plan_events
 from clipmodel_operator.models import names, reasons
 from clipmodel_operator.models.event import Event
 from clipmodel_operator.models.resources import CLIP_MODELS, EVENTS, Resource
+from clipmodel_operator.reconcile.memory import ModelMemory
 from clipmodel_operator.rendering.event import render_event
 
 
@@ -28,6 +29,7 @@ async def write_status(
     obj: Mapping[str, Any],
     status: ClipModelStatus,
     *,
+    memory: ModelMemory,
     previous: ClipModelStatus,
     resource_version: str,
     now: datetime,
@@ -37,7 +39,7 @@ async def write_status(
     `resource_version` is the latest that is known of this very object. Raises ConflictError where it is past: the one that is there may be a successor.
     """
     content = status.to_manifest()
-    if content == _ours(obj.get("status") or {}):
+    if content == own_part(obj.get("status") or {}):
         return None
     metadata = obj["metadata"]
     manifest = {
@@ -51,6 +53,8 @@ async def write_status(
         },
         "status": content,
     }
+    # Before it is sent: the event may come before the answer.
+    memory.told = content
     written = await store.apply_status(CLIP_MODELS, metadata["namespace"], manifest)
     for event in plan_events(previous, status):
         await write_event(store, obj, event, now=now)
@@ -61,7 +65,7 @@ async def write_event(store: StatusStore, obj: Mapping[str, Any], event: Event, 
     await store.create_object(EVENTS, obj["metadata"]["namespace"], render_event(obj, event, now=now))
 
 
-def _ours(status: Mapping[str, Any]) -> dict[str, Any]:
+def own_part(status: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out conditions of others: server-side apply keeps them whatever we write, so they are no difference."""
     conditions = [c for c in status.get("conditions") or () if c.get("type") in reasons.CONDITION_TYPES]
     return {**status, **({"conditions": conditions} if "conditions" in status else {})}

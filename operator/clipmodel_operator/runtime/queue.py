@@ -22,9 +22,29 @@ class WorkQueue(Generic[K]):
         self._active: set[K] = set()
         self._again: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._held_until: dict[K, float] = {}
+
+    def hold(self, key: K, delay_s: float) -> None:
+        """Let no pass over the key begin within `delay_s` seconds, whatever asks for one."""
+        if delay_s > 0:
+            self._held_until[key] = asyncio.get_running_loop().time() + delay_s
+
+    def _is_held(self, key: K) -> bool:
+        """Tell whether the key is held; then a pass is asked for at the end of that."""
+        until = self._held_until.get(key)
+        if until is None:
+            return False
+        left_s = until - asyncio.get_running_loop().time()
+        if left_s <= 0:
+            del self._held_until[key]
+            return False
+        self.add_after(key, left_s)
+        return True
 
     def add(self, key: K) -> None:
         """Ask for a pass over the key as soon as a worker is free."""
+        if key not in self._active and self._is_held(key):
+            return
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()

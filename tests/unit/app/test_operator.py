@@ -12,7 +12,7 @@ from clipmodel_operator.app.operator import Operator
 from clipmodel_operator.app.run import _tune_collector
 from clipmodel_operator.assessment.requeue import PassOutcome
 from clipmodel_operator.clients.cluster import Cluster
-from clipmodel_operator.models.errors import RetryError
+from clipmodel_operator.models.errors import RetryError, StalledError
 from clipmodel_operator.models.names import LABEL_MODEL, Key
 from clipmodel_operator.models.ownership import owner_of
 from clipmodel_operator.models.resources import CLIP_MODELS, CONFIG_MAPS, PODS
@@ -34,6 +34,9 @@ class FakeReconciler:
     def __init__(self, *answers: PassOutcome) -> None:
         self.answers = list(answers)
         self.keys: list[Key] = []
+
+    def has_told(self, _obj: Any) -> bool:
+        return False
 
     async def reconcile(self, key: Key) -> PassOutcome:
         self.keys.append(key)
@@ -114,6 +117,34 @@ async def test_backoff_grows_and_a_success_ends_it() -> None:
     operator.queue.add(KEY)
     await work_off(operator)
     assert operator._backoff.next_delay_s(KEY) == 0.001
+
+
+@pytest.mark.parametrize("error", [RetryError("HTTP 500"), StalledError("ObjectRejected", "denied", look_again=True)])
+async def test_a_burst_of_events_is_no_reason_to_wait_for_minutes(error: Exception) -> None:
+    """Each event asks for a pass, and each pass fails: they are one failure, and the next try is due after a second."""
+    operator, reconciler = build(*[PassOutcome((error,))] * 10)
+    operator._backoff = Backoff(jitter=lambda: 1.0)
+    task = asyncio.create_task(operator.work())
+    for count in range(1, 11):
+        operator.queue.add(KEY)
+        while len(reconciler.keys) < count:  # noqa: ASYNC110 - turns of the loop, not time
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    due = operator.queue._timers[KEY].when() - asyncio.get_running_loop().time()
+    task.cancel()
+    assert due <= 1.0
+
+
+async def test_no_event_comes_before_a_retry_after() -> None:
+    operator, reconciler = build(PassOutcome((RetryError("429", retry_after_s=30.0),)))
+    task = asyncio.create_task(operator.work())
+    for _ in range(5):
+        operator.queue.add(KEY)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    task.cancel()
+    assert reconciler.keys == [KEY]
+    assert operator.queue._timers[KEY].when() - asyncio.get_running_loop().time() > 29
 
 
 async def test_a_pass_that_breaks_is_tried_again_and_ends_nothing() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from clipmodel_operator.assessment.requeue import POD_RECHECK_S, PassOutcome, plan_requeue
+from clipmodel_operator.assessment.requeue import LONGEST_RETRY_AFTER_S, POD_RECHECK_S, PassOutcome, plan_requeue
 from clipmodel_operator.models.errors import ConflictError, GoneError, RejectedError, RetryError, StalledError
 
 BACKOFF_S = 40.0
 FAILED = (RetryError("HTTP 500"),)
+DENIED = StalledError("ObjectRejected", "mend it", look_again=True)
 STALLED = (StalledError("InvalidSpec", "mend it"),)
 
 #: How the pass ended -> whether it counts as a failure, and the seconds until the next one.
@@ -32,11 +33,14 @@ CASES: dict[str, tuple[PassOutcome, bool, float | None]] = {
     "a failure is not repeated at the pace of a pod's recheck": (PassOutcome(FAILED, has_unproven_pod=True), True, BACKOFF_S),
     "a failure does not put off what falls due": (PassOutcome(FAILED, surge_recheck_s=12.0), True, 12.0),
     "what falls due later does not put off a failure's next try": (PassOutcome(FAILED, sync_retries_s=(300.0,)), True, BACKOFF_S),
-    "the API server asks for more patience": (PassOutcome((RetryError("429", retry_after_s=90.0),)), True, 90.0),
+    "the API server asks for more patience": (PassOutcome((RetryError("429", retry_after_s=50.0),)), True, 50.0),
     "the API server asks for less patience than we have": (PassOutcome((RetryError("429", retry_after_s=1.0),)), True, BACKOFF_S),
-    "nothing comes before a Retry-After": (PassOutcome((RetryError("429", retry_after_s=90.0),), surge_recheck_s=12.0), True, 90.0),
-    "of two Retry-Afters the later counts": (PassOutcome((RetryError("429", retry_after_s=90.0), RetryError("429", retry_after_s=60.0))), True, 90.0),
-    "a rule of the cluster denies an object, and nobody would tell that it is lifted": (PassOutcome((StalledError("ObjectRejected", "mend it", look_again=True),)), True, BACKOFF_S),
+    "nothing comes before a Retry-After": (PassOutcome((RetryError("429", retry_after_s=50.0),), surge_recheck_s=12.0), True, 50.0),
+    "a Retry-After of a day is cut": (PassOutcome((RetryError("503", retry_after_s=86_400.0),)), True, LONGEST_RETRY_AFTER_S),
+    "of two Retry-Afters the later counts": (PassOutcome((RetryError("429", retry_after_s=50.0), RetryError("429", retry_after_s=45.0))), True, 50.0),
+    "a rule of the cluster denies an object, and nobody would tell that it is lifted": (PassOutcome((DENIED,)), True, BACKOFF_S),
+    "pods are rechecked while a rule denies an object": (PassOutcome((DENIED,), has_unproven_pod=True), True, POD_RECHECK_S),
+    "a denied object is not tried again at once": (PassOutcome((DENIED,), has_changed=True), True, BACKOFF_S),
     "stalled, and then its status could not be written": (PassOutcome((*STALLED, *FAILED)), True, BACKOFF_S),
 }  # fmt: skip
 

@@ -21,6 +21,7 @@ from clipmodel_operator.models.errors import (
     RejectedError,
     RetryError,
 )
+from clipmodel_operator.models.resources import JOBS
 from support.http_server import FakeServer, raw, refuse, reply
 
 STATUSES = Path(__file__).parent / "statuses"
@@ -73,7 +74,7 @@ CASES = {
     "too_many_requests_in_flight": Case(RetryError, "Too many requests"),
     "unauthorized": Case(RetryError, "is its ServiceAccount there?"),
     "unsupported_media_type": Case(RejectedError, "unknown format"),
-    "webhook_conflict": Case(ConflictError, "denied the request"),
+    "webhook_conflict": Case(RetryError, "denied the request"),
     "webhook_denied": Case(DeniedError, "you cannot, not even with a quota", asked=("create",)),
     "webhook_denied_code_only": Case(DeniedError, "denied the request", asked=("create",)),
     "webhook_denied_without_code": Case(DeniedError, "validation error: rule x"),
@@ -144,12 +145,34 @@ async def test_where_nobody_says_what_is_missing_it_is_tried_again(
     assert len(server.seen) == 2
 
 
-async def test_a_proxy_that_refuses_is_not_taken_for_the_api_server(server: FakeServer, cluster: Cluster) -> None:
-    server.answer(raw(b"<html>Access denied, your quota is used up</html>", 403))
+@pytest.mark.parametrize("code", [400, 403, 405, 413, 415, 422])
+async def test_a_proxy_that_refuses_is_not_taken_for_the_api_server(
+    server: FakeServer, cluster: Cluster, code: int
+) -> None:
+    server.answer(raw(b"<html>Access denied, your quota is used up</html>", code))
     with pytest.raises(RetryError, match="a proxy's answer") as raised:
         await cluster.request("PATCH", "/api/v1/namespaces/demo/configmaps/x")
     assert type(raised.value) is RetryError
     assert len(server.seen) == 1
+
+
+async def test_a_delete_that_a_webhook_denies_with_409_did_not_delete(server: FakeServer, cluster: Cluster) -> None:
+    """The conflict that a delete may pass over is about the object's uid; a webhook that chooses 409 says nothing of an object."""
+    answer_with(server, recorded("webhook_conflict"))
+    with pytest.raises(RetryError, match="denied the request"):
+        await cluster.delete_object(JOBS, "demo", "job", uid="u")
+    answer_with(server, recorded("conflict_delete_uid"))
+    await cluster.delete_object(JOBS, "demo", "job", uid="u")
+
+
+async def test_a_patch_of_what_is_there_needs_no_permission_to_create(server: FakeServer, cluster: Cluster) -> None:
+    """Its uid is named, so it is there: what refuses is admission, whatever the role lacks."""
+    answer_with(server, recorded("podsecurity"), True, False)
+    with pytest.raises(DeniedError):
+        await cluster.apply_object(JOBS, "demo", {"metadata": {"name": "x", "uid": "u"}})
+    answer_with(server, recorded("podsecurity"), True, False)
+    with pytest.raises(ForbiddenError, match="create"):
+        await cluster.apply_object(JOBS, "demo", {"metadata": {"name": "x"}})
 
 
 @pytest.mark.parametrize(

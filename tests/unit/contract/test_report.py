@@ -106,7 +106,7 @@ def test_a_failure_of_no_known_version() -> None:
 @pytest.mark.parametrize(("result", "is_final"), [("Failed", True), ("Retry", False)])
 def test_failures(result: str, *, is_final: bool) -> None:
     found = parse_report(build_failure("DigestMismatch", result=result, message="m" * 300))
-    assert found == Failure("DigestMismatch", "m" * 256, is_final=is_final, version=1)
+    assert found == Failure("DigestMismatch", "m" * 255 + "…", is_final=is_final, version=1)
 
 
 def test_a_reason_that_status_has_no_room_for_is_cut() -> None:
@@ -162,3 +162,13 @@ def test_any_text_is_a_report_or_refused(text: str) -> None:
     else:
         assert len(found.message) <= 256
         assert len(found.reason) <= 64, "status has no room for more"
+
+
+def test_what_status_cannot_hold_is_left_out_of_a_failure() -> None:
+    """Half of a surrogate pair is JSON, and no text; line ends would break a condition's message."""
+    found = parse_report(
+        '{"version": 1, "result": "Retry", "reason": "Volume\\u0000Full", "message": "half \\ud800 a\\npair"}'
+    )
+    assert isinstance(found, Failure)
+    assert (found.reason, found.message) == ("Volume Full", "half a pair")
+    found.message.encode()

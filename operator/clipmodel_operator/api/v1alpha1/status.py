@@ -10,6 +10,9 @@ from pydantic import Field
 from clipmodel_operator.api.v1alpha1.schema import Api
 from clipmodel_operator.api.v1alpha1.spec import Profile
 
+#: As many as a spec may have. One that serves and is in the spec no longer comes beside them.
+MAX_VERSIONS = 64
+
 
 class VersionState(StrEnum):
     """Where a version is in its life."""
@@ -89,7 +92,7 @@ class ClipModelStatus(Api):
     versions: Annotated[
         list[VersionStatus],
         Field(
-            max_length=64,
+            max_length=MAX_VERSIONS,
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["version"]},
         ),
     ] = Field(default_factory=list)
