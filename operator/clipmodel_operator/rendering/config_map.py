@@ -6,11 +6,9 @@ pods' config as long as one of them may restart.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 from clipmodel_contract.report import VersionRecord, parse_report
@@ -20,6 +18,7 @@ from clipmodel_operator.models import names
 from clipmodel_operator.models.spaces import EmbeddingSpace, read_spaces
 from clipmodel_operator.rendering.canonical import content_hash
 from clipmodel_operator.rendering.config_pbtxt import render_config_pbtxt
+from clipmodel_operator.rendering.package_files import STARTUP_PROBE
 
 VERSIONS_KEY = "versions.json"
 RECORDS_KEY = "records.json"
@@ -29,15 +28,6 @@ _ANNOTATION_CONTENT = f"{names.GROUP}/content-hash"
 
 def config_key(profile: str) -> str:
     return f"{profile}.pbtxt"
-
-
-@functools.cache
-def render_probe() -> str:
-    """Give the startup probe: the golden check as the operator itself runs it, and a main program.
-
-    A committed file (`make probe`), so that neither another release of Python nor a comment changes what every ConfigMap holds.
-    """
-    return resources.files("clipmodel_operator.rendering").joinpath("probe/startup_probe.py.txt").read_text("utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +62,7 @@ def render_config_map(model: ClipModel, committed: Committed) -> dict[str, Any]:
     } | {
         VERSIONS_KEY: json.dumps(versions, indent=1, sort_keys=True),
         RECORDS_KEY: json.dumps(records, indent=1, sort_keys=True),
-        PROBE_KEY: render_probe(),
+        PROBE_KEY: STARTUP_PROBE,
     }
     return {
         "apiVersion": "v1",

@@ -15,6 +15,7 @@ from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.api.v1alpha1.inference import Batching, GraphLevel, Optimization, QueuePolicy
 from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.rendering.canonical import content_hash
+from clipmodel_operator.rendering.package_files import CONFIG_TEMPLATE
 
 #: Triton hands parameters that it does not know to nobody, and tells them on request.
 CONFIG_ID_PARAMETER = "clipmodel.dev/config-id"
@@ -29,7 +30,7 @@ def _pbtxt_string(text: str) -> str:
 def _environment() -> jinja2.Environment:
     # No HTML here: autoescape would turn quotes into entities. Values are quoted by the filter.
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("clipmodel_operator.rendering"),
+        loader=jinja2.DictLoader({"config.pbtxt": CONFIG_TEMPLATE}),
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - protobuf text, not HTML
         keep_trailing_newline=True,
@@ -137,7 +138,7 @@ def render_config_pbtxt(model: ClipModel, *, versions: Sequence[int], profile: P
     """Render the annotated config that loads exactly `versions`, which must not be empty."""
     profile = profile or model.spec.profile
     config = render_config(model, versions=versions, profile=profile)
-    return _ENVIRONMENT.get_template("config.pbtxt.j2").render(
+    return _ENVIRONMENT.get_template("config.pbtxt").render(
         header=f"{model.model_name}: OpenCLIP image embeddings on ONNX Runtime, profile {profile.value}.",
         model_name=model.model_name,
         spec=model.spec,

@@ -21,7 +21,8 @@ from typing_extensions import override
 
 from clipmodel_contract import golden
 from clipmodel_operator.api.v1alpha1.serving import STARTUP_RUN_S
-from clipmodel_operator.rendering.config_map import Committed, render_config_map, render_probe
+from clipmodel_operator.rendering.config_map import Committed, render_config_map
+from clipmodel_operator.rendering.package_files import STARTUP_PROBE
 from support.builders import VECTORS_1, build_model, build_record
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
@@ -115,7 +116,7 @@ def run(tmp_path: Path, triton: Triton) -> Callable[..., subprocess.CompletedPro
 def load_probe() -> dict[str, Any]:
     """Give what the program defines."""
     program: dict[str, Any] = {"__name__": "probe"}
-    exec(compile(render_probe(), "probe.py", "exec"), program)  # noqa: S102 - our own
+    exec(compile(STARTUP_PROBE, "probe.py", "exec"), program)  # noqa: S102 - our own
     return program
 
 
@@ -247,7 +248,7 @@ def edit(source: str, *changes: tuple[str, str]) -> str:
 
 
 def test_it_is_the_golden_checks_code_and_the_main_program() -> None:
-    assert build_probe.find_difference(render_probe(), golden=GOLDEN, main=MAIN) is None
+    assert build_probe.find_difference(STARTUP_PROBE, golden=GOLDEN, main=MAIN) is None
     # What is committed is rendered; another release of Python or ruff may write the same code otherwise, and need not.
     built = build_probe.build_probe(GOLDEN, MAIN)
     assert build_probe.find_difference(built, golden=GOLDEN, main=MAIN) is None
@@ -261,7 +262,7 @@ def test_a_comment_of_the_golden_check_does_not_reach_it() -> None:
         ('"""A text that is no golden vector."""', '"""Not a golden vector."""\n\n    # Whatever it is.'),
         ('"""Golden images and the golden check:', '"""The golden check:'),
     )
-    assert build_probe.find_difference(render_probe(), golden=said, main=MAIN) is None, "nothing is written anew"
+    assert build_probe.find_difference(STARTUP_PROBE, golden=said, main=MAIN) is None, "nothing is written anew"
     assert build_probe.build_probe(said, MAIN) == build_probe.build_probe(GOLDEN, MAIN)
     assert "Measured" not in build_probe.build_probe(said, MAIN)
 
@@ -277,16 +278,19 @@ def test_a_comment_of_the_golden_check_does_not_reach_it() -> None:
 )
 def test_the_golden_checks_code_makes_it_stale(change: tuple[str, str]) -> None:
     other = edit(GOLDEN, change)
-    assert "not that of operator/clipmodel_contract/golden.py" in str(
-        build_probe.find_difference(render_probe(), golden=other, main=MAIN)
+    assert "not that of operator/clipmodel_contract/golden.py and" in str(
+        build_probe.find_difference(STARTUP_PROBE, golden=other, main=MAIN)
     )
     built = build_probe.build_probe(other, MAIN)
     assert build_probe.find_difference(built, golden=other, main=MAIN) is None
 
 
-def test_any_edit_of_the_main_program_makes_it_stale() -> None:
-    other = edit(MAIN, ("Exit status 0: all are right.", "Exit status 0: all is well."))
-    assert "rendering/probe/main.py.txt" in str(build_probe.find_difference(render_probe(), golden=GOLDEN, main=other))
+def test_a_comment_of_the_program_does_not_reach_it_and_its_code_does() -> None:
+    said = edit(MAIN, ("PATIENCE_S = 5.0", "# Measured again.\nPATIENCE_S = 5.0"), ('"""Prove; a run', '"""A run'))
+    assert build_probe.find_difference(STARTUP_PROBE, golden=GOLDEN, main=said) is None, "nothing is written anew"
+    assert build_probe.build_probe(GOLDEN, said) == build_probe.build_probe(GOLDEN, MAIN)
+    other = edit(MAIN, ("PATIENCE_S = 5.0", "PATIENCE_S = 6.0"))
+    assert "clipmodel_probe/main.py" in str(build_probe.find_difference(STARTUP_PROBE, golden=GOLDEN, main=other))
 
 
 def test_the_command_writes_what_is_stale_and_leaves_what_is_right(
@@ -298,7 +302,7 @@ def test_the_command_writes_what_is_stale_and_leaves_what_is_right(
         monkeypatch.setattr(build_probe, name, path)
     monkeypatch.setattr(build_probe, "ROOT", tmp_path)
     by_hand = edit(
-        render_probe(), ("    return (header + image, len(header))", "    return header + image, len(header)")
+        STARTUP_PROBE, ("    return (header + image, len(header))", "    return header + image, len(header)")
     )
     build_probe.PROBE.write_text(by_hand, "utf-8")
     assert build_probe.main([]) == 0
@@ -313,7 +317,7 @@ def test_the_command_writes_what_is_stale_and_leaves_what_is_right(
 
 def test_it_needs_the_standard_library_only() -> None:
     imported: set[str] = set()
-    for node in ast.walk(ast.parse(render_probe())):
+    for node in ast.walk(ast.parse(STARTUP_PROBE)):
         if isinstance(node, ast.Import):
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -323,4 +327,4 @@ def test_it_needs_the_standard_library_only() -> None:
 
 
 def test_it_runs_on_the_python_of_older_images() -> None:
-    ast.parse(render_probe(), feature_version=(3, 8))
+    ast.parse(STARTUP_PROBE, feature_version=(3, 8))

@@ -23,7 +23,7 @@ from clipmodel_operator.api.v1alpha1.schema import (
 from clipmodel_operator.models import names
 from clipmodel_operator.models.quantity import parse_seconds
 
-#: The probe's program waits for Triton within each period (rendering/probe/main.py.txt): a shorter one would find it no sooner.
+#: The probe's program waits for Triton within each period (clipmodel_probe): a shorter one would find it no sooner.
 # Kubelet's first run is up to a period after the pod was made; the program then waits for Triton by itself, and a run that fails takes this long.
 STARTUP_PERIOD_S = 1
 STARTUP_RUN_S = 5
