@@ -8,17 +8,13 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from clipmodel_contract.names import is_candidate_name
-from clipmodel_operator.app.operator import Operator
+from clipmodel_operator.app.operator import build_operator
 from clipmodel_operator.clients.cluster import Cluster
 from clipmodel_operator.models import names
 from clipmodel_operator.models.names import Key
 from clipmodel_operator.models.ownership import owner_of
 from clipmodel_operator.models.resources import BY_KIND, CHILDREN, CLIP_MODELS, PODS
-from clipmodel_operator.reconcile.reconciler import Reconciler
 from clipmodel_operator.rendering.settings import RenderSettings
-from clipmodel_operator.runtime.backoff import Backoff
-from clipmodel_operator.runtime.cache import ObjectCache
-from clipmodel_operator.runtime.queue import WorkQueue
 from support.builders import (
     NAME,
     NAMESPACE,
@@ -71,22 +67,15 @@ class Simulation:
 
     def start_operator(self) -> None:
         """Start it anew, with nothing remembered. `list_all` must follow."""
-        cache = ObjectCache(owner_of)
-        self.reconciler = Reconciler(
-            store=self.cluster,
-            cache=cache,
-            triton=self.triton,
-            settings=RenderSettings(),
+        self.operator = build_operator(
+            self.cluster,
+            self.triton,
             root_key=b"root",
+            render=RenderSettings(),
             clock=self.clock,
+            jitter=lambda: 1.0,
         )
-        self.queue: WorkQueue[Key] = WorkQueue()
-        self.operator = Operator(
-            cache=cache,
-            queue=self.queue,
-            reconciler=self.reconciler,
-            backoff=Backoff(jitter=lambda: 1.0, now=lambda: self.clock.seconds),
-        )
+        self.reconciler, self.queue = self.operator.reconciler, self.operator.queue
         self._timer = None
 
     async def restart_operator(self) -> None:

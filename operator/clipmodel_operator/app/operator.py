@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from clipmodel_operator.assessment.requeue import PassOutcome, plan_requeue, retry_after_s
 from clipmodel_operator.clients.cluster import Cluster
-from clipmodel_operator.clients.triton import TritonClient
 from clipmodel_operator.models.names import MANAGED_SELECTOR, Key
 from clipmodel_operator.models.ownership import owner_of
 from clipmodel_operator.models.resources import CHILDREN, CLIP_MODELS, Resource
-from clipmodel_operator.reconcile.reconciler import Reconciler
+from clipmodel_operator.reconcile.fleet import Triton
+from clipmodel_operator.reconcile.reconciler import Reconciler, Store
 from clipmodel_operator.rendering.settings import RenderSettings
 from clipmodel_operator.runtime.backoff import Backoff
 from clipmodel_operator.runtime.cache import ObjectCache
-from clipmodel_operator.runtime.clock import SystemClock
+from clipmodel_operator.runtime.clock import Clock, SystemClock
 from clipmodel_operator.runtime.queue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class Operator:
     def __init__(self, *, cache: ObjectCache, queue: WorkQueue[Key], reconciler: Reconciler, backoff: Backoff) -> None:
         self.cache = cache
         self.queue = queue
-        self._reconciler = reconciler
+        self.reconciler = reconciler
         self._backoff = backoff
 
     def observe(self, resource: Resource, obj: Mapping[str, Any], *, deleted: bool) -> None:
@@ -52,14 +53,14 @@ class Operator:
         def others(metadata: Mapping[str, Any]) -> dict[str, Any]:
             return {k: v for k, v in metadata.items() if k not in {"managedFields", "resourceVersion"}}
 
-        return others(known["metadata"]) == others(obj["metadata"]) and self._reconciler.has_told(obj)
+        return others(known["metadata"]) == others(obj["metadata"]) and self.reconciler.has_told(obj)
 
     async def work(self) -> None:
         """Reconcile keys, one after the other, for ever."""
         while True:
             key = await self.queue.get()
             try:
-                outcome = await self._reconciler.reconcile(key)
+                outcome = await self.reconciler.reconcile(key)
                 self.queue.hold(key, retry_after_s(outcome))
                 delay_s = self.requeue_delay_s(key, outcome)
                 if delay_s is not None:
@@ -93,10 +94,18 @@ class Operator:
             self.queue.add(Key(obj["metadata"]["namespace"], obj["metadata"]["name"]))
 
 
-def build_operator(cluster: Cluster, triton: TritonClient, *, root_key: bytes, render: RenderSettings) -> Operator:
-    """Put an operator together."""
+def build_operator(
+    store: Store,
+    triton: Triton,
+    *,
+    root_key: bytes,
+    render: RenderSettings,
+    clock: Clock | None = None,
+    jitter: Callable[[], float] = random.random,
+) -> Operator:
+    """Put an operator together. Tests give a clock and a jitter of their own; the program takes the machine's."""
+    clock = clock or SystemClock()
     cache = ObjectCache(owner_of)
-    reconciler = Reconciler(
-        store=cluster, cache=cache, triton=triton, settings=render, root_key=root_key, clock=SystemClock()
-    )
-    return Operator(cache=cache, queue=WorkQueue(), reconciler=reconciler, backoff=Backoff())
+    reconciler = Reconciler(store=store, cache=cache, triton=triton, settings=render, root_key=root_key, clock=clock)
+    backoff = Backoff(jitter=jitter, now=clock.monotonic)
+    return Operator(cache=cache, queue=WorkQueue(), reconciler=reconciler, backoff=backoff)

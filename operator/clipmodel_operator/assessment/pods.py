@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clipmodel_operator.models import names
+from clipmodel_operator.models.observed import PodView
 
 #: Triton names the cause after this; before it stands what everybody knows, and status has no room for both.
 _TRITONS_CAUSE = "is at UNAVAILABLE state: "
@@ -32,6 +33,11 @@ def is_running(pod: Mapping[str, Any]) -> bool:
     containers = _status(pod).get("containerStatuses") or ()
     running = bool(containers) and all("running" in c.get("state", {}) for c in containers)
     return running and bool(_status(pod).get("podIP")) and not is_ending(pod)
+
+
+def is_unproven(view: PodView) -> bool:
+    """Tell whether a pod runs and has not answered with the proven embeddings: nothing tells of the moment in which it does."""
+    return is_running(view.pod) and (view.loaded is None or view.loaded.difference is not None)
 
 
 def incarnation(pod: Mapping[str, Any]) -> tuple[str, ...]:

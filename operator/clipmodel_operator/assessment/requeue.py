@@ -19,7 +19,7 @@ class PassOutcome:
     errors: tuple[Exception, ...] = ()
     """What parts of the pass ended with."""
     has_changed: bool = False
-    """It deleted Jobs, or brought servers to another config: what follows can be done at once."""
+    """It deleted Jobs, or what servers run was changed or refused: what follows can be done at once."""
     sync_retries_s: tuple[float, ...] = ()
     """Seconds after which failed syncs have waited long enough."""
     surge_recheck_s: float | None = None

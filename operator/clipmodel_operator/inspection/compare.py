@@ -21,7 +21,7 @@ from clipmodel_operator.inspection.gather import Reads
 from clipmodel_operator.models import names
 from clipmodel_operator.models.errors import ClipModelError
 from clipmodel_operator.models.observed import Observed
-from clipmodel_operator.models.ownership import owner_of
+from clipmodel_operator.models.ownership import is_foreign
 from clipmodel_operator.models.resources import (
     BY_KIND,
     CLAIMS,
@@ -151,11 +151,6 @@ async def _settings(
     )
 
 
-def _is_foreign(live: Object, model: ClipModel) -> bool:
-    owners = live["metadata"].get("ownerReferences") or ()
-    return not any(o.get("uid") == model.uid for o in owners) and owner_of(live["kind"], live) != model.key
-
-
 async def show_diff(
     reads: Reads,
     text: str,
@@ -184,7 +179,7 @@ async def show_diff(
     objects = [with_hash(o) for o in expected.objects]
     present = await asyncio.gather(*(reads.get(BY_KIND[o["kind"]], where, o["metadata"]["name"]) for o in objects))
     for found in present:
-        if found is not None and _is_foreign(found, model):
+        if found is not None and is_foreign(found["kind"], found, key=model.key, uid=model.uid):
             what = f"{found['kind']} {found['metadata']['name']}"
             notes.append(f"{what} is there and is not this ClipModel's: the operator would refuse (ObjectRejected).")
     diffs = [compare(found, wanted, unproven=expected.unproven) for found, wanted in zip(present, objects, strict=True)]

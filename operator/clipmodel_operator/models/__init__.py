@@ -1,1 +1,1 @@
-"""What rooms tell each other: API types, names, reasons, errors and frozen facts. No input or output here."""
+"""Values that rooms hand on, names, and errors: no input or output."""

@@ -1,4 +1,4 @@
-"""How the pods of a Deployment are replaced by those of a new template: decided in assessment, rendered, and told as an event."""
+"""How the pods of a Deployment are replaced by those of a new template: decided in planning, rendered, and told as an event."""
 
 from __future__ import annotations
 

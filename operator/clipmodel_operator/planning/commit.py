@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clipmodel_contract.report import Failure
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
-from clipmodel_operator.api.v1alpha1.spec import Profile
+from clipmodel_operator.api.v1alpha1.spec import SERVED_PROFILES
 from clipmodel_operator.assessment.pods import find_trouble, is_ending, is_ready
 from clipmodel_operator.models.observed import PodView
 from clipmodel_operator.planning.versions import VersionsPlan
@@ -36,30 +36,36 @@ def plan_commit(
     """
     ready, target = [v for v in views if is_ready(v.pod)], versions.target.versions
     is_still = config_failure is not None or not target or model.spec.paused
-    is_proven = all(runs(model, v, target) for v in ready) if ready else _may_skip_proof(model, versions.before, views)
+    ids = config_ids(model, target, views)
+    is_proven = all(runs(v, ids) for v in ready) if ready else _may_skip_proof(model, versions.before, views)
     is_committable = is_proven and not is_still
     serving = target if is_committable else versions.before.versions
     committed = Committed(serving, versions.records, versions.spaces) if serving else Committed()
-    behind = [v for v in ready if not runs(model, v, target)]
+    behind = [v for v in ready if not runs(v, ids)]
     if target and target == versions.before.versions:
-        behind += [v for v in views if not is_ready(v.pod) and _started_too_early(model, v, target)]
+        behind += [v for v in views if not is_ready(v.pod) and _started_too_early(v, ids)]
     return CommitPlan(committed, is_committable, pending=() if is_still else tuple(behind))
 
 
-def runs(model: ClipModel, view: PodView, versions: Sequence[int]) -> bool:
-    """Tell whether a pod serves exactly `versions` by the current spec, and has proven it."""
-    if not versions or view.loaded is None or view.loaded.difference is not None:
-        return False
-    config = render_config(model, versions=versions, profile=Profile(view.profile))
-    return view.loaded.config_id == config_id(config)
+def config_ids(model: ClipModel, versions: Sequence[int], views: Sequence[PodView]) -> dict[str, str]:
+    """Give the id of the config that loads `versions` by the current spec, for each profile that pods have. Of no versions there is none."""
+    profiles = {v.profile for v in views} if versions else set()
+    return {
+        p.value: config_id(render_config(model, versions=versions, profile=p))
+        for p in SERVED_PROFILES
+        if p.value in profiles
+    }
 
 
-def _started_too_early(model: ClipModel, view: PodView, committed: Sequence[int]) -> bool:
+def runs(view: PodView, ids: Mapping[str, str]) -> bool:
+    """Tell whether a pod runs the config of one of `ids`, and has proven it."""
+    loaded = view.loaded
+    return loaded is not None and loaded.difference is None and loaded.config_id == ids.get(view.profile)
+
+
+def _started_too_early(view: PodView, ids: Mapping[str, str]) -> bool:
     """Tell whether a starting pod read its config before the last commit. Its probe reads the proofs of today's versions, and would wait in vain."""
-    if view.loaded is None or is_ending(view.pod):
-        return False
-    config = render_config(model, versions=committed, profile=Profile(view.profile))
-    return view.loaded.config_id != config_id(config)
+    return view.loaded is not None and not is_ending(view.pod) and view.loaded.config_id != ids.get(view.profile)
 
 
 def _may_skip_proof(model: ClipModel, before: Committed, views: Sequence[PodView]) -> bool:

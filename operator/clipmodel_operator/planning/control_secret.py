@@ -15,7 +15,7 @@ def must_make_secret(secret: Manifest, observed: Observed) -> bool:
     """Tell whether the Secret may be missing, or is another one than the Deployment names: then the operator's root key is another one."""
     if observed.deployment is None:
         return True
-    is_named = secret["metadata"]["name"] in str(observed.deployment["spec"]["template"])
+    is_named = secret_in_use(observed.deployment) == secret["metadata"]["name"]
     return not is_named or any(map(_waits_for_secret, observed.server_pods))
 
 

@@ -5,13 +5,12 @@ Golden vectors of versions that are not synced yet are made in the cluster only,
 
 from __future__ import annotations
 
-import base64
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from clipmodel_contract import golden
 from clipmodel_contract.report import VersionRecord
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.api.v1alpha1.spec import ModelVersion
@@ -105,5 +104,5 @@ def _commit_in_the_end(model: ClipModel, present: VersionsPlan) -> Committed:
 
 def _placeholder_record(version: ModelVersion) -> VersionRecord:
     """Stand in for what the sync Job would report."""
-    vector = base64.b64encode(struct.pack("<e", 1.0)).decode()
+    vector = golden.encode_vector((1.0,))
     return VersionRecord(version.version, version.source.sha256, size_bytes=0, signature="{}", vectors=(vector,))

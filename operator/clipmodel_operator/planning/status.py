@@ -16,7 +16,7 @@ from clipmodel_operator.assessment.template import is_rolling
 from clipmodel_operator.assessment.unschedulable import replica_failure
 from clipmodel_operator.models.observed import PodView
 from clipmodel_operator.models.version import SyncPhase, Version
-from clipmodel_operator.planning.commit import runs
+from clipmodel_operator.planning.commit import config_ids, runs
 from clipmodel_operator.planning.objects import Desired
 from clipmodel_operator.rendering.service import endpoints
 
@@ -69,13 +69,14 @@ def _view_of(
 ) -> ModelView:
     """Describe what the pass knows; the manifests are left out."""
     versions, committed = desired.versions, desired.committed.versions
+    ids = config_ids(model, committed, views)
     listed = (_as_paused(v) for v in versions.versions) if model.spec.paused else versions.versions
     return ModelView(
         versions=(*versions.leaving, *listed),
         chosen=versions.target.chosen,
         target=versions.target.versions,
         committed=committed,
-        pods=tuple(replace(v, is_current=_is_current(model, v, committed)) for v in views),
+        pods=tuple(replace(v, is_current=_is_current(model, v, committed, ids)) for v in views),
         pending=len(desired.pending),
         refused_pods=replica_failure(deployment),
         is_rolling=is_rolling(deployment, [v.pod for v in views]),
@@ -84,12 +85,12 @@ def _view_of(
     )
 
 
-def _is_current(model: ClipModel, view: PodView, committed: Sequence[int]) -> bool:
+def _is_current(model: ClipModel, view: PodView, committed: Sequence[int], ids: Mapping[str, str]) -> bool:
     """Tell whether a pod runs what it should. Of a paused ClipModel the spec may say something else than what serves: what is committed counts."""
     if model.spec.paused:
         loaded = view.loaded
         return loaded is not None and loaded.difference is None and loaded.versions == tuple(sorted(committed))
-    return view.profile == model.spec.profile.value and runs(model, view, committed)
+    return view.profile == model.spec.profile.value and runs(view, ids)
 
 
 def _as_paused(version: Version) -> Version:

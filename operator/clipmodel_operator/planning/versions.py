@@ -15,6 +15,7 @@ from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.assessment.rollout import Target, check_space, choose, plan_target, space_ids
 from clipmodel_operator.assessment.sync import assess_sync
 from clipmodel_operator.models.observed import Observed, PodView
+from clipmodel_operator.models.ownership import is_owned_by
 from clipmodel_operator.models.spaces import EmbeddingSpace, find_space, with_spaces
 from clipmodel_operator.models.version import SyncPhase, Version
 from clipmodel_operator.planning.jobs import Manifest, job_name, plan_jobs
@@ -135,5 +136,4 @@ def _find(objects: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any] 
 def _pods_of(job: Mapping[str, Any] | None, pods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     if job is None:
         return []
-    uid = job["metadata"].get("uid")
-    return [p for p in pods if any(o.get("uid") == uid for o in p["metadata"].get("ownerReferences") or ())]
+    return [p for p in pods if is_owned_by(p, job["metadata"]["uid"])]

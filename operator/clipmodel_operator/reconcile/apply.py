@@ -10,7 +10,7 @@ from clipmodel_operator.assessment.drift import holds
 from clipmodel_operator.models import reasons
 from clipmodel_operator.models.errors import DeniedError, RejectedError, RetryError, StalledError
 from clipmodel_operator.models.names import Key
-from clipmodel_operator.models.ownership import owner_of
+from clipmodel_operator.models.ownership import is_foreign
 from clipmodel_operator.models.resources import BY_KIND, DEPLOYMENTS, JOBS, SECRETS, Resource
 from clipmodel_operator.planning.objects import Desired, Manifest
 from clipmodel_operator.rendering.canonical import with_hash
@@ -102,12 +102,8 @@ async def _apply_unknown(
 
 def _refuse_foreign(live: Mapping[str, Any] | None, model: ClipModel, manifest: Manifest) -> None:
     """Leave alone what has our name but is not ours: taking over somebody's Service or volume would be an outage of theirs."""
-    if live is None:
-        return
-    metadata = live["metadata"]
-    is_owned = any(o.get("uid") == model.uid for o in metadata.get("ownerReferences") or ())
-    if not is_owned and owner_of(manifest["kind"], live) != model.key:
-        what = f"{manifest['kind']} {metadata['name']}"
+    if live is not None and is_foreign(manifest["kind"], live, key=model.key, uid=model.uid):
+        what = f"{manifest['kind']} {live['metadata']['name']}"
         raise StalledError(
             reasons.OBJECT_REJECTED,
             f"{what} is there already and is not this ClipModel's: delete or rename it, or choose another metadata.name.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.models import names
 from clipmodel_operator.models.observed import Observed
+from clipmodel_operator.models.ownership import is_owned_by
 from clipmodel_operator.models.resources import JOBS, PODS
 from clipmodel_operator.planning.objects import Desired
 from clipmodel_operator.reconcile.apply import ObjectStore
@@ -24,10 +25,7 @@ async def prune(store: ObjectStore, cache: ObjectCache, model: ClipModel, desire
         if name in desired.restarted_jobs and await _has_missed_pods(store, cache, model, observed):
             return True
         live = await store.get_object(JOBS, model.key.namespace, name)
-        is_ours = live is not None and any(
-            o.get("uid") == model.uid for o in live["metadata"].get("ownerReferences") or ()
-        )
-        if live is not None and not is_ours:
+        if live is not None and not is_owned_by(live, model.uid):
             continue
         if live is not None and live["metadata"]["uid"] != job["metadata"].get("uid"):
             # A late event had brought back a Job that is gone: the one of its name that is there now may be doing well.

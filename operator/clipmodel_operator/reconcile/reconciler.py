@@ -15,7 +15,7 @@ from clipmodel_contract.report import Failure
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_status
 from clipmodel_operator.api.v1alpha1.status import ClipModelStatus
 from clipmodel_operator.assessment.events import plan_rolling_event
-from clipmodel_operator.assessment.pods import is_running, started_profile
+from clipmodel_operator.assessment.pods import is_unproven, started_profile
 from clipmodel_operator.assessment.requeue import PassOutcome
 from clipmodel_operator.assessment.status import blocked_by
 from clipmodel_operator.models import reasons
@@ -85,12 +85,8 @@ class _Pass:
             has_changed=self.has_changed,
             sync_retries_s=tuple(v.retry_after_s for v in versions if v.retry_after_s is not None),
             surge_recheck_s=desired.strategy.recheck_s if desired else None,
-            has_unproven_pod=desired is not None and any(map(_is_unproven, self.views)),
+            has_unproven_pod=desired is not None and any(map(is_unproven, self.views)),
         )
-
-
-def _is_unproven(view: PodView) -> bool:
-    return is_running(view.pod) and (view.loaded is None or view.loaded.difference is not None)
 
 
 class Reconciler:
@@ -135,10 +131,9 @@ class Reconciler:
         is_advanced = await self._guard(key, state, self._advance(state))
         is_told = await self._report(state)
         # Status first: what follows takes as long as a model takes to load.
-        if is_advanced and is_told and state.desired is not None and state.desired.pending:
-            state.has_changed = True
-            if not await self._guard(key, state, self._roll_out(state), silent=reasons.SERVER_FAILED):
-                await self._report(state)
+        has_pending = is_advanced and is_told and state.desired is not None and bool(state.desired.pending)
+        if has_pending and not await self._guard(key, state, self._roll_out(state), silent=reasons.SERVER_FAILED):
+            await self._report(state)
         return state.outcome
 
     def has_told(self, obj: Mapping[str, Any]) -> bool:
@@ -227,6 +222,7 @@ class Reconciler:
             committed=Wanted(before, records) if before else None,
             control_key=state.control_key,
         )
+        state.has_changed = True
         if failure is not None:
             state.failures[failure.version] = failure
 

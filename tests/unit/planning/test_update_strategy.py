@@ -1,4 +1,4 @@
-"""How pods are replaced: by where the volume can be mounted, and by whether a pod more has been refused for a while. What counts as that: test_room.py."""
+"""How pods are replaced: by where the volume can be mounted, and by whether a pod more has been refused for a while. What counts as that: test_unschedulable.py."""
 
 from __future__ import annotations
 
