@@ -45,5 +45,11 @@ job=$!
 set +m
 trap '[ -e "$ended" ] || kill -- -$job 2>/dev/null || true' EXIT
 
+# Workers share the processors: torch's threads, one for each of them, would wait for each other at full speed.
+workers=${CLIPMODEL_TEST_WORKERS:-2}
+if [ "$workers" -gt 1 ] && [ -z "${OMP_NUM_THREADS:-}" ]; then
+  threads=$(($(nproc) / workers))
+  export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
+fi
 PYTHONPATH=tests CLIPMODEL_TEST_ENDED=$ended CLIPMODEL_TEST_LOG=$log \
-  .venv/bin/pytest -p support.pytest_parts -n "${CLIPMODEL_TEST_WORKERS:-2}" "$@"
+  .venv/bin/pytest -p support.pytest_parts -n "$workers" "$@"

@@ -15,7 +15,7 @@ from support.lane import Lane, clear, install, list_at_rest, stop_cluster_wide
 pytestmark = pytest.mark.alone
 
 # What belongs to becoming ready: the events, after the status that they tell of.
-SETTLED_S = 10.0
+SETTLED_S = 5.0
 # A run of all tests leaves them at rest for many minutes, and kills their operators again and again; a run of this file alone waits.
 REST_S = 60.0
 

@@ -15,7 +15,7 @@ import pytest
 from support.cluster import Namespace, OperatorPod, clip_model, condition, until
 from support.faults import held_commits, held_source, write_to_volume
 from support.model_server import ModelServer
-from support.servers import RESOURCES, assert_settled, committed_id, edit, lives, restarted, servers
+from support.servers import RESOURCES, SHORTEST_GRACE, assert_settled, committed_id, edit, lives, restarted, servers
 from support.tiny_onnx import build_tiny_onnx
 from support.traffic import Traffic, traffic
 
@@ -86,7 +86,7 @@ def live(shared_namespace: Namespace, model_server: ModelServer) -> Iterator[Liv
     sources = {v: model_server.put(content) for v, content in FILES.items()}
     uri, sha256 = sources[1]
     clip = clip_model(NAME, uri=uri, sha256=sha256)
-    clip["spec"]["serving"] = {"replicas": 2, "resources": RESOURCES}
+    clip["spec"]["serving"] = {"replicas": 2, "resources": RESOURCES, "terminationGracePeriod": SHORTEST_GRACE}
     shared_namespace.kubectl.apply(clip)
     until(lambda: len(lives(shared_namespace, NAME)) == 2, "both pods are there")
     shared_namespace.wait_ready(NAME)

@@ -11,7 +11,7 @@ from support.cluster import Kubectl, Namespace, clip_model, until
 from support.faults import evict
 from support.lane import Lane, patient_lane
 from support.model_server import ModelServer
-from support.servers import RESOURCES, assert_settled, edit, servers
+from support.servers import RESOURCES, assert_settled, edit, servers, wait_replaced
 from support.tiny_onnx import build_tiny_onnx
 from support.traffic import traffic
 
@@ -83,7 +83,5 @@ def test_an_evicted_pod_is_replaced_without_a_lost_request(single: Namespace) ->
     ):
         victim = servers(single, NAME)[0]
         evict(single, victim.pod)
-        kubectl.wait_gone("pod", victim.pod)
-        until(lambda: single.clip(NAME)["status"]["readyReplicas"] == 2, "two pods are proven")
-        single.wait_ready(NAME)
+        wait_replaced(single, NAME, victim.pod, count=2)
     assert_settled(single, NAME, [1])

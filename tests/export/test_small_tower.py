@@ -5,6 +5,7 @@ Its shape (32 x 32 pictures, 24 numbers) is registered with OpenCLIP for these t
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -154,8 +155,19 @@ def embed_with_open_clip(model: Any, count: int = 3) -> Any:
         return model.encode_image(torch.from_numpy(images)).numpy()
 
 
-def test_random_weights_are_the_seed(tmp_path: Path) -> None:
-    first = run(tmp_path / "1.onnx", RandomWeights(3), test=True)
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, config_folder: Path) -> "Exported":  # noqa: ARG001 - it knows the architecture
+    """Random weights of seed 3, exported and verified once for all tests that begin with them."""
+    return run(tmp_path_factory.mktemp("first") / "model.onnx", RandomWeights(3), test=True)
+
+
+def copied(first: "Exported", output: Path) -> Path:
+    """Give a copy that a test may do with as it likes."""
+    shutil.copy(first.path, output)
+    return output
+
+
+def test_random_weights_are_the_seed(first: "Exported", tmp_path: Path) -> None:
     again = run(tmp_path / "2.onnx", RandomWeights(3))
     other = run(tmp_path / "3.onnx", RandomWeights(4))
     assert first.sha256 == again.sha256 != other.sha256
@@ -276,9 +288,8 @@ def test_unknown_names_come_with_near_ones(tmp_path: Path) -> None:
     assert "laion2b_s34b_b79k" in caught.value.advice
 
 
-def test_the_same_model_again_is_left_and_another_needs_force(tmp_path: Path) -> None:
-    output = tmp_path / "model.onnx"
-    first = run(output, RandomWeights(3))
+def test_the_same_model_again_is_left_and_another_needs_force(first: "Exported", tmp_path: Path) -> None:
+    output = copied(first, tmp_path / "model.onnx")
     inode = output.stat().st_ino
     assert run(output, RandomWeights(3)).unchanged
     assert output.stat().st_ino == inode
@@ -288,12 +299,11 @@ def test_the_same_model_again_is_left_and_another_needs_force(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
-def test_same_name_other_bytes_is_seen_in_the_end(tmp_path: Path) -> None:
+def test_same_name_other_bytes_is_seen_in_the_end(first: "Exported", tmp_path: Path) -> None:
     """Metadata that agrees is no proof: the digest decides."""
     import onnx
 
-    output = tmp_path / "model.onnx"
-    run(output, RandomWeights(3))
+    output = copied(first, tmp_path / "model.onnx")
     proto = onnx.load(str(output))
     proto.graph.name = "tampered"
     output.write_bytes(proto.SerializeToString())
@@ -386,7 +396,7 @@ def hub() -> Iterator[ThreadingHTTPServer]:
 
 
 def test_a_tag_is_fetched_once_and_its_table_entry_obeyed(
-    tmp_path: Path, config_folder: Path, hub: ThreadingHTTPServer
+    tmp_path: Path, config_folder: Path, hub: ThreadingHTTPServer, first: "Exported"
 ) -> None:
     """The whole way of a tag, against a hub of our own: the download, QuickGELU from the table, then the cache."""
     model = save_checkpoint(tmp_path / "weights.bin", quick_gelu=True)
@@ -425,4 +435,4 @@ def test_a_tag_is_fetched_once_and_its_table_entry_obeyed(
     np.testing.assert_allclose(embed(tmp_path / "1.onnx"), embed_with_open_clip(model), atol=1e-5)
     assert (tmp_path / "2.onnx").read_bytes() == (tmp_path / "1.onnx").read_bytes()
     # While a second process is here: the same seed gives the same bytes in it.
-    assert compute_sha256(tmp_path / "3.onnx") == run(tmp_path / "4.onnx", RandomWeights(3)).sha256
+    assert compute_sha256(tmp_path / "3.onnx") == first.sha256

@@ -119,6 +119,26 @@ async def test_deletion_writes_nothing_and_leaves_only_a_retained_volume() -> No
     assert {o["kind"] for o in simulation.cluster.objects.values()} == {"PersistentVolumeClaim", "Event"}
 
 
+@pytest.mark.parametrize("write", ["apply ClipModel clip status", "apply Deployment clip"])
+async def test_a_deletion_that_crosses_the_answer_to_a_write_is_final(write: str) -> None:
+    """The news of the end come first, then the answer to what was written just before: without care, a ClipModel that is gone is served on and on."""
+    simulation = Simulation()
+
+    def delete(what: str) -> None:
+        if what == write and simulation.cluster.find("ClipModel"):
+            simulation.cluster.remove(simulation.clip)
+            simulation.deliver_all()
+
+    simulation.create()
+    simulation.cluster.after_write = delete
+    await simulation.settle()
+    before = len(simulation.cluster.writes)
+    await simulation.settle_waiting(seconds=3600)
+    assert simulation.cluster.find("ClipModel") is None
+    assert simulation.cluster.writes[before:] == []
+    assert {o["kind"] for o in simulation.cluster.objects.values()} <= {"PersistentVolumeClaim", "Event"}
+
+
 async def test_under_reclaim_policy_delete_the_volume_goes_too() -> None:
     simulation = Simulation()
     simulation.create(build_spec(storage={"reclaimPolicy": "Delete"}))

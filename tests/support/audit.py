@@ -27,16 +27,22 @@ class Write:
     code: int
 
 
-def read_writes(node: str) -> list[Write]:
-    """List every write in the audit log of a kind node, oldest first."""
-    done = subprocess.run(["docker", "exec", node, "cat", _LOG], capture_output=True, text=True, check=True)
+def operator_writes(node: str, *, since: datetime | None = None) -> list[Write]:
+    """List what operators wrote, whichever of them, oldest first. Their lines are picked out on the node: the whole log is a hundred times as long."""
+    done = subprocess.run(
+        ["docker", "exec", node, "grep", "--text", "--fixed-strings", f'"username":"{_OPERATORS}', _LOG],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in {0, 1}, done.stderr  # 1: not one line
     writes = []
     for line in done.stdout.splitlines():
         if not line.endswith("}"):
             continue  # the last line may be half written
         entry = json.loads(line)
         reference = entry.get("objectRef") or {}
-        if entry["verb"] in _WRITES:
+        if entry["verb"] in _WRITES and entry["user"]["username"].endswith(f":{OPERATOR}"):
             writes.append(
                 Write(
                     at=datetime.fromisoformat(entry["requestReceivedTimestamp"]),
@@ -48,13 +54,4 @@ def read_writes(node: str) -> list[Write]:
                     code=(entry.get("responseStatus") or {}).get("code", 0),
                 )
             )
-    return sorted(writes, key=lambda w: w.at)
-
-
-def operator_writes(node: str, *, since: datetime | None = None) -> list[Write]:
-    """List what operators wrote, whichever of them."""
-    return [
-        w
-        for w in read_writes(node)
-        if w.user.startswith(_OPERATORS) and w.user.endswith(f":{OPERATOR}") and (since is None or w.at >= since)
-    ]
+    return sorted((w for w in writes if since is None or w.at >= since), key=lambda w: w.at)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support import pytest_lanes
-from support.pytest_lanes import ALONE, is_alone
+from support.pytest_lanes import is_alone
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -26,12 +26,17 @@ ORDER = ("check", "unit", "golden", "property", "sequence", "border", "export", 
 #: The files of each part that take longest, longest first: begun early, so that in the end no worker is left alone with one.
 LONGEST = (
     "tests/sequence/test_disorder.py",
+    "tests/export/test_small_tower.py",
     "tests/export/test_vit_b32.py",
     "tests/cluster/test_profiles.py",
     "tests/cluster/test_live.py",
+    "tests/cluster/test_rolling.py",
+    "tests/cluster/test_command_line.py",
     "tests/cluster/test_life.py",
-    "tests/cluster/test_chaos.py",
     "tests/cluster/test_repair.py",
+    "tests/cluster/test_thin_path.py",
+    "tests/cluster/test_chaos.py",
+    "tests/cluster/test_failures.py",
 )
 NEEDS = ("cluster", "triton")
 LONGEST_WAIT_S = 45 * 60  # a cold start took 9 min on 2 cores; the rest is for slow networks
@@ -69,9 +74,8 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.register(pytest_lanes, pytest_lanes.__name__)
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """Take the clock away from hypothesis: beside a compiler on the same cores, its deadline of 0.2 s fails good code."""
-    config.addinivalue_line("markers", f"{ALONE}: waits until every other worker has ended")
     try:
         from hypothesis import settings
     except ImportError:

@@ -17,8 +17,12 @@ from support.cluster import Namespace, Object, condition, until
 
 CONFIG_ID = "clipmodel.dev/config-id"
 # A share of the processor that holds its own beside a busy machine's: the light image's Python backend takes a model process that got none for
-# a second for dead, fails its requests, and has been seen to crash the whole server over it.
-RESOURCES = {"requests": {"cpu": "250m", "memory": "128Mi"}}
+# a second for dead, fails its requests, and has been seen to crash the whole server over it. No more, for there are two lanes: of two cores,
+# the control plane has 0.9 already.
+RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}}
+
+#: A Triton that is killed waits for connections that clients keep, as long as its grace period allows.
+SHORTEST_GRACE = "35s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,19 @@ def servers(namespace: Namespace, name: str) -> list[Server]:
     """List the pods that are not on their way out, by name."""
     pods = [p for p in namespace.server_pods(name) if "deletionTimestamp" not in p["metadata"]]
     return [Server(namespace, n) for n in sorted(p["metadata"]["name"] for p in pods)]
+
+
+def wait_replaced(namespace: Namespace, name: str, victim: str, *, count: int) -> None:
+    """Wait until a pod is gone, and so many others are ready and proven in its place."""
+    namespace.kubectl.wait_gone("pod", victim)
+
+    def look() -> bool:
+        ready = [condition(p, "Ready") for p in namespace.server_pods(name)]
+        is_ready = [bool(r and r["status"] == "True") for r in ready]
+        return is_ready == [True] * count and namespace.clip(name)["status"]["readyReplicas"] == count
+
+    until(look, f"{count} pods are proven", seen=lambda: namespace.clip(name)["status"])
+    namespace.wait_ready(name)
 
 
 def lives(namespace: Namespace, name: str) -> dict[str, tuple[int, str]]:

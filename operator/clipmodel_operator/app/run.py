@@ -8,13 +8,11 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
-
 from clipmodel_operator.app.operator import Operator, build_operator
 from clipmodel_operator.app.watches import run_watches
 from clipmodel_operator.clients.cluster import Cluster, connect
 from clipmodel_operator.clients.root_key import ensure_root_key
-from clipmodel_operator.clients.triton import TritonClient
+from clipmodel_operator.clients.triton import TritonClient, open_session
 from clipmodel_operator.models.errors import GoneError, RejectedError, RetryError
 from clipmodel_operator.models.resources import CLIP_MODELS
 from clipmodel_operator.rendering.settings import RenderSettings
@@ -76,7 +74,7 @@ async def run_operator(options: OperatorOptions) -> None:
     """Run until the process is asked to end."""
     cluster = await connect(kubeconfig=options.kubeconfig)
     try:
-        async with aiohttp.ClientSession() as session:
+        async with open_session() as session:
             root_key = await _retry_until_done(
                 lambda: ensure_root_key(cluster, options.operator_namespace), "reading the root key"
             )

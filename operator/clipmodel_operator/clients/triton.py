@@ -22,6 +22,11 @@ _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 _LOAD_TIMEOUT = aiohttp.ClientTimeout(total=900, connect=5)
 
 
+def open_session() -> aiohttp.ClientSession:
+    """Open a session that keeps no connection: a Triton that ends waits for all that there are, up to its exit timeout."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
+
+
 @dataclass(slots=True)
 class TritonClient:
     """Asks single pods by address."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 Object = Mapping[str, Any]
 Owner = Hashable
+
+#: So many objects that are gone are remembered: an answer that crosses a deletion comes within seconds of it.
+_REMEMBERED = 4096
 
 
 def _identity(obj: Object) -> tuple[str, str]:
@@ -34,12 +37,13 @@ class ObjectCache:
         self._owner_of = owner_of
         self._objects: dict[str, dict[tuple[str, str], Object]] = defaultdict(dict)
         self._owned: dict[tuple[str, Owner], set[tuple[str, str]]] = defaultdict(set)
+        self._gone: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def put(self, kind: str, obj: Object) -> Owner | None:
-        """Take in an object, unless a newer state of it is known. Gives its owner."""
+        """Take in an object, unless a newer state of it is known, or its end. Gives its owner."""
         identity, owner = _identity(obj), self._owner_of(kind, obj)
         known = self._objects[kind].get(identity)
-        if known is not None and _is_older(obj, known):
+        if (known is not None and _is_older(obj, known)) or self._is_of_before_its_end(kind, obj):
             return owner
         self._forget(kind, identity)
         self._objects[kind][identity] = obj
@@ -54,7 +58,30 @@ class ObjectCache:
         uid = obj["metadata"].get("uid")
         if known is not None and (uid is None or known["metadata"].get("uid") == uid):
             self._forget(kind, identity)
+        self._remember_end(kind, obj)
         return self._owner_of(kind, obj)
+
+    def _remember_end(self, kind: str, obj: Object) -> None:
+        """Remember when an object went: the answer to a write of ours may come after the news of its end, and would bring it back for good.
+
+        An object that only lost the label by which it is watched ends here too. It comes back with a newer resourceVersion.
+        """
+        metadata = obj["metadata"]
+        try:
+            place, version = (kind, metadata["uid"]), int(metadata["resourceVersion"])
+        except (KeyError, ValueError):
+            return
+        self._gone[place] = max(version, self._gone.pop(place, 0))
+        if len(self._gone) > _REMEMBERED:
+            self._gone.popitem(last=False)
+
+    def _is_of_before_its_end(self, kind: str, obj: Object) -> bool:
+        metadata = obj["metadata"]
+        end = self._gone.get((kind, metadata.get("uid", "")))
+        try:
+            return end is not None and int(metadata["resourceVersion"]) <= end
+        except (KeyError, ValueError):
+            return False
 
     def _forget(self, kind: str, identity: tuple[str, str]) -> None:
         old = self._objects[kind].pop(identity, None)

@@ -6,14 +6,13 @@ import json
 import struct
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 
 from clipmodel_contract import golden
 from clipmodel_contract.control import CONTROL_HEADER, CONTROL_KEY_VARIABLE
 from clipmodel_contract.tensors import Tensors
 from clipmodel_operator.clients import triton as module
-from clipmodel_operator.clients.triton import TritonClient
+from clipmodel_operator.clients.triton import TritonClient, open_session
 from clipmodel_operator.models.errors import ClipModelError, RejectedError, RetryError
 from clipmodel_operator.models.server import Server
 from clipmodel_operator.rendering import deployment
@@ -35,12 +34,20 @@ def tensor(vector: tuple[float, ...] = VECTOR) -> Answer:
 @pytest.fixture
 async def triton(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TritonClient]:
     monkeypatch.setattr(module, "HTTP_PORT", server.port)
-    async with aiohttp.ClientSession() as session:
+    async with open_session() as session:
         yield TritonClient(session)
 
 
 async def embed(triton: TritonClient) -> tuple[float, ...]:
     return await triton.embed_golden(SERVER, model="clip", version=3, tensors=TENSORS, index=1)
+
+
+async def test_it_keeps_no_connection_that_a_server_which_ends_would_wait_for(
+    server: FakeServer, triton: TritonClient
+) -> None:
+    server.answer(tensor())
+    await embed(triton)
+    assert server.seen[0].headers["Connection"] == "close"
 
 
 async def test_it_sends_the_golden_image_to_that_version(server: FakeServer, triton: TritonClient) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from clipmodel_operator.runtime import cache as runtime_cache
 from clipmodel_operator.runtime.cache import ObjectCache
 
 Object = dict[str, Any]
@@ -57,9 +59,8 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(obj=stale)
     def an_old_state_is_told_again(self, obj: Object) -> None:
-        live = self.live.get(obj["metadata"]["name"])
-        if live is not None and live["metadata"]["uid"] == obj["metadata"]["uid"]:
-            self.cache.put("Kind", obj)
+        """By a watch that starts anew, or as the answer to a write that is read late: also after the object's end, and of a predecessor."""
+        self.cache.put("Kind", obj)
 
     @rule(obj=stale)
     def the_end_of_a_predecessor_is_told_late(self, obj: Object) -> None:
@@ -131,6 +132,23 @@ def test_a_version_that_is_no_number_counts_as_news() -> None:
     for version in ("b", "a"):
         cache.put("Kind", {"metadata": {"namespace": "n", "name": "x", "uid": "u", "resourceVersion": version}})
     assert cache.all("Kind")[0]["metadata"]["resourceVersion"] == "a"
+
+
+def test_what_lost_its_label_and_got_it_again_is_news() -> None:
+    """Watches tell of it as of a deletion, but it is the same object."""
+    cache = ObjectCache(owner_of)
+    cache.put("Kind", build("x", "u", 1, "one"))
+    cache.remove("Kind", build("x", "u", 2, "one"))
+    cache.put("Kind", build("x", "u", 3, "one"))
+    assert cache.get("Kind", "n", "x") is not None
+
+
+def test_not_every_end_is_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_cache, "_REMEMBERED", 2)
+    cache = ObjectCache(owner_of)
+    for n in range(3):
+        cache.remove("Kind", build("x", f"u{n}", 1, None))
+    assert len(cache._gone) == 2
 
 
 def test_a_kind_that_is_not_owned_any_more_leaves_its_owner() -> None:

@@ -14,7 +14,7 @@ TESTS = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     pytester.makeini(
-        "[pytest]\nmarkers =\n  cluster: needs a cluster\n  triton: needs Docker\naddopts = -p support.pytest_parts -rN"
+        "[pytest]\nmarkers =\n  alone: waits\n  cluster: needs a cluster\n  triton: needs Docker\naddopts = -p support.pytest_parts -rN"
     )
     for folder, marker in (("cluster", "@pytest.mark.cluster\n"), ("unit", "")):
         path = pytester.path / "tests" / folder
