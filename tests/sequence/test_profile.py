@@ -7,41 +7,22 @@ from typing import Any
 
 import pytest
 
-from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.models import names
 from clipmodel_operator.models.errors import ForbiddenError
 from clipmodel_operator.models.resources import CONFIG_MAPS, DEPLOYMENTS, JOBS
-from clipmodel_operator.planning.profile import choose_profile
 from support.builders import NAME, build_spec
 from support.simulation import KEY, Simulation
 
 GPU = "nvidia.com/gpu"
 
 
-def node(allocatable: Mapping[str, str] | None = None, *, name: str = "node-1", is_open: bool = True) -> dict[str, Any]:
+def node(allocatable: Mapping[str, str]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "namespace": ""},
-        "spec": {} if is_open else {"unschedulable": True},
-        "status": {"allocatable": {"cpu": "2", **(allocatable or {})}},
+        "metadata": {"name": "node-1", "namespace": ""},
+        "status": {"allocatable": {"cpu": "2", **allocatable}},
     }
-
-
-@pytest.mark.parametrize(
-    ("nodes", "chosen"),
-    [
-        pytest.param([], Profile.CPU, id="no node at all"),
-        pytest.param([node()], Profile.CPU, id="no GPU"),
-        pytest.param([node({GPU: "0"})], Profile.CPU, id="a GPU that has failed"),
-        pytest.param([node({GPU: "1"}, is_open=False)], Profile.CPU, id="a node that takes no pods"),
-        pytest.param([node({"nvidia.com/mig-1g.10gb": "7"})], Profile.CPU, id="another resource"),
-        pytest.param([node(), node({GPU: "8"}, name="node-2")], Profile.GPU, id="one of two nodes"),
-        pytest.param([{"metadata": {"name": "new"}}], Profile.CPU, id="a node that has not reported"),
-    ],
-)
-def test_what_is_chosen(nodes: list[dict[str, Any]], chosen: Profile) -> None:
-    assert choose_profile(nodes, resource=GPU) is chosen
 
 
 def auto(**fields: Any) -> dict[str, Any]:

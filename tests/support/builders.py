@@ -12,6 +12,8 @@ from clipmodel_contract import golden
 from clipmodel_contract.report import VersionRecord
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.models import names
+from clipmodel_operator.models.observed import Loaded, PodView
+from clipmodel_operator.rendering.config_map import Committed, render_config_map
 
 NAMESPACE = "demo"
 NAME = "clip"
@@ -68,8 +70,8 @@ def build_object(
     }
 
 
-def build_model(spec: Mapping[str, Any] | None = None, *, name: str = NAME) -> ClipModel:
-    return parse_clip_model(build_object(spec, name=name))
+def build_model(spec: Mapping[str, Any] | None = None, *, name: str = NAME, status: Any = None) -> ClipModel:
+    return parse_clip_model(build_object(spec, name=name, status=status))
 
 
 def build_record(
@@ -212,3 +214,17 @@ def build_sync_pod(
         },
         "status": {"phase": "Running", "containerStatuses": [{"name": "sync", "state": state}]},
     }
+
+
+def build_view(
+    *versions: int, pod: Object | None = None, config_id: str = "", difference: str | None = None
+) -> PodView:
+    """Build a pod with what its Triton said; without versions it has not answered."""
+    pod = build_server_pod() if pod is None else pod
+    loaded = Loaded(config_id, versions, difference) if versions else None
+    return PodView(pod, pod["metadata"]["annotations"][names.ANNOTATION_PROFILE], loaded)
+
+
+def build_config_map(*serving: int, records: Sequence[VersionRecord] = (), model: ClipModel | None = None) -> Object:
+    """Build the commit of the versions that serve; without `records`, version 1's alone is known."""
+    return render_config_map(model or build_model(), Committed(serving, tuple(records) or (build_record(),)))

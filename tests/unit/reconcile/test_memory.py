@@ -31,6 +31,26 @@ def test_a_successor_of_the_name_starts_with_nothing() -> None:
     assert len(memory) == 2
 
 
+def test_what_was_told_is_told_to_one_uid() -> None:
+    memory = Memory(forget_uid=lambda _: None)
+    assert memory.told(KEY, "uid") is None
+    assert len(memory) == 0, "a question makes no memory"
+    memory.of(KEY, "uid").told = {"replicas": 1}
+    assert memory.told(KEY, "uid") == {"replicas": 1}
+    assert memory.told(KEY, "a successor") is None
+    assert memory.told(Key("demo", "other"), "uid") is None
+    assert memory.told(KEY, "uid") == {"replicas": 1}, "a question about a successor forgets nothing"
+    memory.forget(KEY)
+    assert memory.told(KEY, "uid") is None
+
+
+def test_a_successor_was_told_nothing() -> None:
+    memory = Memory(forget_uid=lambda _: None)
+    memory.of(KEY, "first").told = {"replicas": 1}
+    assert memory.of(KEY, "second").told is None
+    assert memory.told(KEY, "second") is None
+
+
 def remembered(simulation: Simulation) -> list[int]:
     return [
         len(simulation.reconciler.memory),

@@ -1,0 +1,204 @@
+"""From a pass's plan to a status: which pods count as current, what is said of a paused ClipModel, and how little where the pass ended early."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model
+from clipmodel_operator.api.v1alpha1.spec import Profile
+from clipmodel_operator.api.v1alpha1.status import ClipModelStatus, VersionState, VersionStatus
+from clipmodel_operator.assessment.status import blocked_by
+from clipmodel_operator.models import reasons
+from clipmodel_operator.models.observed import Observed, PodView
+from clipmodel_operator.planning.jobs import job_name, plan_jobs
+from clipmodel_operator.planning.objects import Desired, plan_desired
+from clipmodel_operator.planning.status import plan_status
+from clipmodel_operator.planning.versions import assess_versions
+from clipmodel_operator.rendering.config_pbtxt import config_id, render_config
+from clipmodel_operator.rendering.settings import RenderSettings
+from support.builders import (
+    NOW,
+    ONE,
+    SHA_2,
+    TWO,
+    Object,
+    build_config_map,
+    build_job,
+    build_object,
+    build_record,
+    build_server_pod,
+    build_spec,
+    build_version,
+    build_view,
+)
+
+SECRET: Object = {"kind": "Secret", "metadata": {"name": "clip-control-1"}}
+FASTER: Object = {"batching": {"maxQueueDelay": "1ms"}}
+#: What is committed in all cases: version 1, by a spec of version 1 alone.
+COMMITTED = build_config_map(1, records=(build_record(), build_record(2, sha256=SHA_2)))
+
+
+def id_of(*versions: int, profile: Profile = Profile.CPU, **fields: Any) -> str:
+    model = parse_clip_model(build_object(build_spec(**fields)))
+    return config_id(render_config(model, versions=versions, profile=profile))
+
+
+def pod(*versions: int, profile: Profile = Profile.CPU, difference: str | None = None, **fields: Any) -> PodView:
+    """Build a ready pod that runs versions by the config of a spec with `fields`."""
+    loaded = id_of(*versions, profile=profile, **fields) if versions else ""
+    return build_view(*versions, pod=build_server_pod(profile=profile.value), config_id=loaded, difference=difference)
+
+
+def desire(model: ClipModel, observed: Observed, views: Sequence[PodView]) -> Desired:
+    settings = RenderSettings()
+    assessed = assess_versions(model, observed, settings, now=NOW)
+    return plan_desired(model, observed, assessed, views, settings, control_secret=SECRET, failures={}, now=NOW)
+
+
+def status_of(spec: Object, observed: Observed, *views: PodView, **fields: Any) -> ClipModelStatus:
+    obj = build_object(spec, generation=3)
+    model = parse_clip_model(obj)
+    known: dict[str, Any] = {"config_failure": None, "blocked": None, "previous": ClipModelStatus(), **fields}
+    return plan_status(
+        obj,
+        model,
+        desire(model, observed, views),
+        views,
+        generation=3,
+        deployment=observed.deployment,
+        now=NOW,
+        **known,
+    )
+
+
+def said(status: ClipModelStatus, kind: str) -> tuple[str, str] | None:
+    return next(((c.status, c.reason) for c in status.conditions if c.type == kind), None)
+
+
+@dataclass(frozen=True)
+class Case:
+    """The spec's further fields and the one pod; whether the pod counts as current, and what Ready says."""
+
+    fields: Object
+    pod: PodView
+    is_current: bool
+    ready: tuple[str, str]
+
+
+SERVING, ROLLING, PAUSED = ("True", "Serving"), ("Unknown", "RollingOut"), ("False", "Paused")
+CURRENT = {
+    "it runs what is committed": Case({}, pod(1), is_current=True, ready=SERVING),
+    "it runs what is committed, by a config of before": Case(FASTER, pod(1), is_current=False, ready=ROLLING),
+    "it runs another version": Case({}, pod(2), is_current=False, ready=ROLLING),
+    "it is of the profile that the spec had before": Case({"profile": "gpu"}, pod(1), is_current=False, ready=ROLLING),
+    "it is of the spec's profile, gpu": Case({"profile": "gpu"}, pod(1, profile=Profile.GPU), is_current=True, ready=SERVING),
+    "it is of gpu, and the spec went back to cpu": Case({}, pod(1, profile=Profile.GPU), is_current=False, ready=ROLLING),
+    "it answers wrongly": Case({}, pod(1, difference="cosine 0.5"), is_current=False, ready=("False", "GoldenCheckFailed")),
+    "it does not answer": Case({}, pod(), is_current=False, ready=("Unknown", "PodsNotReady")),
+    "paused: what is committed counts, whatever the spec says": Case({**FASTER, "paused": True}, pod(1), is_current=True, ready=SERVING),
+    "paused: the profile of before counts as well": Case({"profile": "gpu", "paused": True}, pod(1), is_current=True, ready=SERVING),
+    "paused: a version that is not committed does not": Case({"paused": True}, pod(2), is_current=False, ready=SERVING),
+    "paused: wrong embeddings do not": Case({"paused": True}, pod(1, difference="cosine 0.5"), is_current=False, ready=("False", "GoldenCheckFailed")),
+    "paused: one that does not answer does not": Case({"paused": True}, pod(), is_current=False, ready=PAUSED),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CURRENT)
+def test_whether_a_pod_counts_when(name: str) -> None:
+    case = CURRENT[name]
+    status = status_of(build_spec(**case.fields), Observed(config_map=COMMITTED), case.pod)
+    assert status.ready_replicas == int(case.is_current)
+    assert said(status, reasons.READY) == case.ready
+
+
+#: Version 2 with other bytes than those that are known of it.
+NEXT = build_version(2, sha256="a" * 64)
+STATES: dict[str, tuple[Object, bool, dict[int, tuple[VersionState, str | None]]]] = {
+    "a Job is to be made": (build_spec(ONE, NEXT), False, {1: (VersionState.SERVING, None), 2: (VersionState.PENDING, "a sync Job is being created")}),
+    "paused: no Job will be made": (build_spec(ONE, NEXT, paused=True), False, {1: (VersionState.SERVING, None), 2: (VersionState.PENDING, "not fetched while spec.paused is true")}),
+    "paused: no Job will be made anew": (build_spec(ONE, NEXT, paused=True), True, {1: (VersionState.SERVING, None), 2: (VersionState.PENDING, "not fetched while spec.paused is true")}),
+    "what leaves is told of, lowest first": (build_spec(NEXT), False, {1: (VersionState.SERVING, None), 2: (VersionState.PENDING, "a sync Job is being created")}),
+    "what was committed and is on the volume": (build_spec(ONE, TWO, versionPolicy={"specific": {"versions": [1]}}), False, {1: (VersionState.SERVING, None), 2: (VersionState.RETIRED, None)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_what_is_said_of_versions_when(name: str) -> None:
+    spec, is_lost, states = STATES[name]
+    model = parse_clip_model(build_object(spec))
+    name_of_2 = job_name(plan_jobs(model, Observed(), RenderSettings())[2])
+    jobs = (build_job(name_of_2, complete=True),) if is_lost else ()
+    status = status_of(spec, Observed(config_map=COMMITTED, jobs=jobs), pod(1))
+    assert {v.version: (v.state, v.message) for v in status.versions} == states
+    assert [v.version for v in status.versions] == sorted(states)
+
+
+def test_a_refused_pod_and_a_roll_are_read_from_the_deployment() -> None:
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: gpus"}
+    deployment: Object = {"spec": {}, "status": {"replicas": 2, "updatedReplicas": 1}}
+    status = status_of(build_spec(), Observed(config_map=COMMITTED, deployment=deployment), pod(1))
+    assert said(status, reasons.READY) == ROLLING
+    deployment = {"spec": {}, "status": {"conditions": [refused]}}
+    status = status_of(build_spec(), Observed(config_map=COMMITTED, deployment=deployment))
+    assert said(status, reasons.READY) == ("False", "ServerFailed")
+    assert "exceeded quota: gpus" in str(status.conditions)
+
+
+# A pass that ended early.
+
+KNOWN_BEFORE = ClipModelStatus(versions=[VersionStatus(version=1, state=VersionState.SERVING)])
+INVALID = blocked_by("InvalidSpec", "spec.profile: wrong", is_final=True)
+
+
+def test_a_spec_that_cannot_be_read_says_so_and_forgets_nothing() -> None:
+    status = plan_status(
+        build_object({"profile": "tpu"}),
+        None,
+        None,
+        (build_view(),),
+        generation=7,
+        previous=KNOWN_BEFORE,
+        deployment=None,
+        config_failure=None,
+        blocked=INVALID,
+        now=NOW,
+    )
+    assert said(status, reasons.STALLED) == ("True", "InvalidSpec")
+    assert status.versions == KNOWN_BEFORE.versions
+    assert (status.profile, status.model_name, status.endpoints) == (None, None, None)
+    assert status.replicas == 1, "pods are seen, whatever the spec says"
+    assert status.observed_generation == 7
+    assert all(c.observed_generation == 7 for c in status.conditions)
+    assert status.selector == "app.kubernetes.io/component=server,clipmodel.dev/model=clip"
+
+
+def test_a_pass_that_had_a_model_and_no_plan_says_what_the_spec_says() -> None:
+    obj = build_object(build_spec(modelName="pictures", paused=True))
+    status = plan_status(
+        obj,
+        parse_clip_model(obj),
+        None,
+        (),
+        generation=1,
+        previous=KNOWN_BEFORE,
+        deployment=None,
+        config_failure=None,
+        blocked=blocked_by("ApiUnavailable", "HTTP 500", is_final=False),
+        now=NOW,
+    )
+    assert said(status, reasons.READY) == ("False", "ApiUnavailable")
+    assert said(status, reasons.PAUSED) == ("True", "Paused")
+    assert (status.profile, status.model_name) == (Profile.CPU, "pictures")
+    assert status.endpoints is not None
+    assert status.versions == KNOWN_BEFORE.versions
+
+
+def test_what_blocks_is_told_beside_a_plan() -> None:
+    blocked = blocked_by("ObjectRejected", "the API server refuses Service clip", is_final=True)
+    status = status_of(build_spec(), Observed(config_map=COMMITTED), pod(1), blocked=blocked)
+    assert said(status, reasons.STALLED) == ("True", "ObjectRejected")
+    assert status.serving_versions == [1]
