@@ -67,6 +67,19 @@ async def test_wrong_embeddings_stall_and_right_ones_heal() -> None:
     simulation.assert_ready()
 
 
+async def test_a_ready_pod_that_answered_wrongly_for_a_while_heals_with_the_pod() -> None:
+    """It serves what is committed: loading that anew fails, and that failure is past when the pod answers rightly, for no edit of the spec will come."""
+    simulation = await build_ready()
+    simulation.triton.serves_wrong = True
+    await simulation.restart_operator()
+    await simulation.settle_waiting(seconds=simulation.clock.seconds + 20)
+    assert simulation.says("Stalled") == ("True", "GoldenCheckFailed")
+    simulation.triton.serves_wrong = False
+    await simulation.settle_waiting(seconds=simulation.clock.seconds + 60)
+    simulation.assert_ready()
+    await simulation.assert_converged()
+
+
 async def test_a_container_that_restarted_is_asked_again() -> None:
     simulation = await build_ready()
     pod = simulation.pods()[0]

@@ -32,12 +32,14 @@ def plan_commit(
 ) -> CommitPlan:
     """Commit the target when every ready pod has proven it.
 
-    While a config as a whole is known to fail (`config_failure`), and while the ClipModel is paused, what is committed stays.
+    While a config as a whole is known to fail (`config_failure`), and while the ClipModel is paused, what is committed stays. A failure is past
+    when every ready pod runs the config and has proven it: a pod's own trouble heals with the pod, and no edit of the spec would come.
     """
     ready, target = [v for v in views if is_ready(v.pod)], versions.target.versions
-    is_still = config_failure is not None or not target or model.spec.paused
     ids = config_ids(model, target, views)
-    is_proven = all(runs(v, ids) for v in ready) if ready else _may_skip_proof(model, versions.before, views)
+    is_run = bool(ready) and all(runs(v, ids) for v in ready)
+    is_still = (config_failure is not None and not is_run) or not target or model.spec.paused
+    is_proven = is_run if ready else _may_skip_proof(model, versions.before, views)
     is_committable = is_proven and not is_still
     serving = target if is_committable else versions.before.versions
     committed = Committed(serving, versions.records, versions.spaces) if serving else Committed()

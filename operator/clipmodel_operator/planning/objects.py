@@ -43,6 +43,8 @@ class Desired:
     """To be made before the pods that read it, where it may be missing; never read back."""
     committed: Committed
     """What the ConfigMap says after this pass: nothing before the first sync."""
+    is_new_config: bool
+    """It is the target, by the current spec: no config of this generation fails any more."""
     pending: tuple[PodView, ...]
     """Ready pods that do not run what they should: the target, or (where the target failed) what is committed."""
     strategy: UpdateStrategy
@@ -78,6 +80,7 @@ def plan_desired(
         ),
         secret=without_none(control_secret) if needs_secret else None,
         committed=commit.committed,
+        is_new_config=commit.is_new_config,
         pending=commit.pending,
         strategy=strategy,
     )

@@ -192,6 +192,8 @@ class Reconciler:
             refused_since=state.memory.refused_since,
         )
         state.memory.refused_since = desired.strategy.refused_since
+        if desired.is_new_config:
+            state.failures.pop(None, None)
         if model.spec.paused:
             return
         deployment = await apply_desired(self._store, self._cache, model, desired)

@@ -97,7 +97,11 @@ CASES = {
     "a pod starts by what is committed while another version is proven": Case((1,), (2,), [pod(1), starting(1, name="clip-1")], (1,), is_new=False, pending=("clip-0",)),
     # What is committed stays.
     "the config as a whole has failed": Case((1,), (2,), [pod(1)], (1,), is_new=False, config_failure=REFUSED),
-    "the config as a whole has failed, and a pod still runs it": Case((1,), (2,), [pod(2)], (1,), is_new=False, config_failure=REFUSED),
+    "the config as a whole has failed, and one of two pods runs it": Case((1,), (2,), [pod(1), pod(2, name="clip-1")], (1,), is_new=False, config_failure=REFUSED),
+    "the config as a whole has failed, and no pod is there to prove it": Case((1,), (2,), [], (1,), is_new=False, replicas=0, config_failure=REFUSED),
+    "the config as a whole has failed, and the first pod does not start": Case((), (1,), [pod(**CRASHES)], (), is_new=False, config_failure=REFUSED),
+    "the config as a whole has failed, and the pod answers wrongly still": Case((1,), (1,), [pod(1, difference=WRONG)], (1,), is_new=False, config_failure=REFUSED),
+    "the config as a whole had failed, and every ready pod has proven it since": Case((1,), (1,), [pod(1)], (1,), is_new=True, config_failure=REFUSED),
     "it is paused": Case((1,), (2,), [pod(2)], (1,), is_new=False, paused=True),
     "it is paused before anything served": Case((), (1,), [], (), is_new=False, paused=True),
     "nothing can serve any more, and pods run": Case((1,), (), [pod(1)], (1,), is_new=False),
