@@ -18,6 +18,7 @@ pytestmark = pytest.mark.alone
 SETTLED_S = 5.0
 # A run of all tests leaves them at rest for many minutes, and kills their operators again and again; a run of this file alone waits.
 REST_S = 60.0
+EVER = timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,7 @@ def test_nothing_is_written_at_rest_nor_after_a_restart(audit_log: str, at_rest:
     assert operator_writes(audit_log), "the audit log holds no write of an operator: it cannot prove anything"
     for namespace in at_rest:
         since = at_rest_since(namespace)
+        assert writes_in(audit_log, namespace, since=since - EVER), "what was written to become ready is seen"
         restart(namespace)
         wait_past(since + timedelta(seconds=REST_S))
         assert writes_in(audit_log, namespace, since=since) == []

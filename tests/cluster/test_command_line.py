@@ -23,8 +23,8 @@ from support.tiny_onnx import build_tiny_onnx
 READY, NOT_READY, UNKNOWN = 0, 1, 4
 SAME, DIFFERENT, FAILED = 0, 1, 2
 
-# 12 MB at 1 MB a second: long enough to be looked at. It is no ONNX file, which its Job finds out in the end.
-_SLOW_BYTES = 12_000_000
+# 6 MB at 1 MB a second: long enough to be looked at. It is no ONNX file, which its Job finds out in the end.
+_SLOW_BYTES = 6_000_000
 _SLOW = f"""
 import http.server, time
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -281,7 +281,7 @@ def test_a_sync_is_followed_to_its_end(namespace: Namespace, slow_uri: str) -> N
     told = [json.loads(line) for line in out.splitlines()]
     assert told[0]["outcome"] == "Progressing"
     fetching = [p for t in told if (p := t["versions"][0]["progress"]) and p["percent"]]
-    assert any(0 < p["percent"] < 100 and p["total"] == "12.0 MB" and p["rate"].endswith("B") for p in fetching), out
+    assert any(0 < p["percent"] < 100 and p["total"] == "6.0 MB" and p["rate"].endswith("B") for p in fetching), out
     assert told[-1]["reason"] == "NotOnnx"
 
 
