@@ -11,6 +11,7 @@ from clipmodel_contract.names import is_candidate_name
 from clipmodel_contract.tensors import Tensors
 from clipmodel_operator.models.errors import RejectedError, RetryError
 from clipmodel_operator.models.server import Server
+from clipmodel_operator.rendering.config_pbtxt import config_id
 from support.fake_api_server import FakeApiServer
 
 
@@ -69,12 +70,16 @@ class FakeTriton:
     """Triton answers at all."""
     refuses: Callable[[str, Mapping[str, Any]], bool] = lambda _model, _config: False
     """Which loads Triton refuses, beside those of bytes that it cannot load."""
+    distorts: Callable[[str, Mapping[str, Any]], bool] = lambda _model, _config: False
+    """By which configs Triton embeds otherwise."""
     asked: int = 0
     """For how many golden embeddings."""
     listed_after_unload: int = 0
     """How often a model is still listed after it was told to go."""
     loses_unloads: int = 0
     """How many requests to unload never arrive."""
+    last_load: str = ""
+    """The id of the config that came last."""
     seen: list[str] = field(default_factory=list)
     """Loads, unloads, and when what was unloaded is gone, in their order."""
 
@@ -104,7 +109,8 @@ class FakeTriton:
             raise RejectedError(f"Request for unknown model: '{model}' version {version} is not found")
         if is_candidate_name(model):
             found.proven.add(version)
-        return self.vector(found.volume[version], index)
+        vector = self.vector(found.volume[version], index)
+        return tuple(reversed(vector)) if self.distorts(model, found.configs[model]) else vector
 
     async def get_config(self, server: Server, model: str) -> Mapping[str, Any]:
         found = self._controlled(server)
@@ -115,6 +121,7 @@ class FakeTriton:
     async def load(self, server: Server, model: str, config: Mapping[str, Any]) -> None:
         found = self._controlled(server)
         versions = config["version_policy"]["specific"]["versions"]
+        self.last_load = config_id(config)
         self.cluster.before_write(f"load {model}")
         self.cluster.writes.append(f"load {model} {versions} on {found.pod}")
         self.seen.append(f"load {model} {versions} on {found.pod}")

@@ -24,7 +24,9 @@ class CommitPlan:
     is_new_config: bool
     """The target is committed, with the configs of the current spec; else the configs that are committed stay."""
     pending: tuple[PodView, ...]
-    """Ready pods that do not run what they should: the target, or (where the target failed) what is committed."""
+    """Ready pods that do not run the target."""
+    returning: tuple[PodView, ...]
+    """Pods that run something else than what is committed, while the target is known to fail."""
 
 
 def plan_commit(
@@ -46,7 +48,9 @@ def plan_commit(
     behind = [v for v in ready if not runs(v, ids)]
     if target and target == versions.before.versions:
         behind += [v for v in views if not is_ready(v.pod) and _started_too_early(v, ids)]
-    return CommitPlan(committed, is_committable, pending=() if is_still else tuple(behind))
+    has_failed = config_failure is not None and not is_run and not model.spec.paused
+    astray = [v for v in views if has_failed and not is_ending(v.pod) and not runs_committed(v, versions.before)]
+    return CommitPlan(committed, is_committable, pending=() if is_still else tuple(behind), returning=tuple(astray))
 
 
 def config_ids(model: ClipModel, versions: Sequence[int], views: Sequence[PodView]) -> dict[str, str]:
@@ -63,6 +67,12 @@ def runs(view: PodView, ids: Mapping[str, str]) -> bool:
     """Tell whether a pod runs the config of one of `ids`, and has proven it."""
     loaded = view.loaded
     return loaded is not None and loaded.difference is None and loaded.config_id == ids.get(view.profile)
+
+
+def runs_committed(view: PodView, committed: Committed) -> bool:
+    """Tell whether a pod runs the config that is committed, whatever the spec says by now. Of a pod or a config that is not known: yes, for nothing could be done."""
+    config = committed.configs.get(view.profile)
+    return config is None or view.loaded is None or view.loaded.config_id == config_id(config)
 
 
 def _started_too_early(view: PodView, ids: Mapping[str, str]) -> bool:

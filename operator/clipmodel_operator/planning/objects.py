@@ -46,7 +46,9 @@ class Desired:
     is_new_config: bool
     """It is the target, by the current spec: no config of this generation fails any more."""
     pending: tuple[PodView, ...]
-    """Ready pods that do not run what they should: the target, or (where the target failed) what is committed."""
+    """Ready pods that do not run the target."""
+    returning: tuple[PodView, ...]
+    """Pods that are to be brought back to what is committed: the target is known to fail."""
     strategy: UpdateStrategy
     """How pods of another template are replaced."""
 
@@ -82,6 +84,7 @@ def plan_desired(
         committed=commit.committed,
         is_new_config=commit.is_new_config,
         pending=commit.pending,
+        returning=commit.returning,
         strategy=strategy,
     )
 

@@ -16,7 +16,7 @@ from clipmodel_operator.assessment.template import is_rolling
 from clipmodel_operator.assessment.unschedulable import replica_failure
 from clipmodel_operator.models.observed import PodView
 from clipmodel_operator.models.version import SyncPhase, Version
-from clipmodel_operator.planning.commit import config_ids, runs
+from clipmodel_operator.planning.commit import config_ids, runs, runs_committed
 from clipmodel_operator.planning.objects import Desired
 from clipmodel_operator.rendering.service import endpoints
 
@@ -76,7 +76,10 @@ def _view_of(
         chosen=versions.target.chosen,
         target=versions.target.versions,
         committed=committed,
-        pods=tuple(replace(v, is_current=_is_current(model, v, committed, ids)) for v in views),
+        pods=tuple(
+            replace(v, is_current=_is_current(model, desired, v, ids, has_failed=config_failure is not None))
+            for v in views
+        ),
         pending=len(desired.pending),
         refused_pods=replica_failure(deployment),
         is_rolling=is_rolling(deployment, [v.pod for v in views]),
@@ -85,11 +88,14 @@ def _view_of(
     )
 
 
-def _is_current(model: ClipModel, view: PodView, committed: Sequence[int], ids: Mapping[str, str]) -> bool:
-    """Tell whether a pod runs what it should. Of a paused ClipModel the spec may say something else than what serves: what is committed counts."""
+def _is_current(model: ClipModel, desired: Desired, view: PodView, ids: Mapping[str, str], *, has_failed: bool) -> bool:
+    """Tell whether a pod runs what it should. Of a paused ClipModel, and of a config that failed, the spec says something else: what is committed counts."""
+    loaded, committed = view.loaded, desired.committed.versions
     if model.spec.paused:
-        loaded = view.loaded
         return loaded is not None and loaded.difference is None and loaded.versions == tuple(sorted(committed))
+    if has_failed:
+        is_right = loaded is not None and loaded.difference is None
+        return is_right and runs_committed(view, desired.versions.before)
     return view.profile == model.spec.profile.value and runs(view, ids)
 
 

@@ -85,7 +85,8 @@ class _Pass:
             has_changed=self.has_changed,
             sync_retries_s=tuple(v.retry_after_s for v in versions if v.retry_after_s is not None),
             surge_recheck_s=desired.strategy.recheck_s if desired else None,
-            has_unproven_pod=desired is not None and any(map(is_unproven, self.views)),
+            # One that was brought back is asked again before anything is said of it.
+            has_unproven_pod=desired is not None and (bool(desired.returning) or any(map(is_unproven, self.views))),
         )
 
 
@@ -131,8 +132,14 @@ class Reconciler:
         is_advanced = await self._guard(key, state, self._advance(state))
         is_told = await self._report(state)
         # Status first: what follows takes as long as a model takes to load.
-        has_pending = is_advanced and is_told and state.desired is not None and bool(state.desired.pending)
-        if has_pending and not await self._guard(key, state, self._roll_out(state), silent=reasons.SERVER_FAILED):
+        desired = state.desired if is_advanced and is_told else None
+        if desired is not None and desired.returning:
+            await self._guard(key, state, self._bring_back(state), silent=reasons.SERVER_FAILED)
+        elif (
+            desired is not None
+            and desired.pending
+            and not await self._guard(key, state, self._roll_out(state), silent=reasons.SERVER_FAILED)
+        ):
             await self._report(state)
         return state.outcome
 
@@ -216,12 +223,11 @@ class Reconciler:
         if model is None or desired is None:
             return
         records = desired.versions.records
-        before = desired.versions.before.versions
         failure = await self._rollout.bring(
             model,
             desired.pending,
             Wanted(desired.versions.target.versions, records),
-            committed=Wanted(before, records) if before else None,
+            committed=desired.versions.before.configs,
             control_key=state.control_key,
         )
         state.has_changed = True
@@ -259,6 +265,20 @@ class Reconciler:
                 blocked=bug,
                 now=now,
             )
+
+    async def _bring_back(self, state: _Pass) -> None:
+        """Bring back the pods that run a config which is known to fail: an earlier try did not reach them."""
+        model, desired = state.model, state.desired
+        if model is None or desired is None:
+            return
+        try:
+            await self._rollout.bring_back(
+                model, desired.returning, desired.versions.before.configs, control_key=state.control_key
+            )
+        except RetryError as error:
+            # Status goes on telling why the config failed.
+            logger.warning("%s: %s", model.key, error)
+            state.errors.append(error)
 
     async def _report(self, state: _Pass) -> bool:
         """Write the status. Gives whether the object is still there."""

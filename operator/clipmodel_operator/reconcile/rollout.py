@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from clipmodel_contract.names import candidate_name
 from clipmodel_contract.report import Failure, VersionRecord
@@ -58,9 +59,18 @@ class Rollout:
         self._fleet = fleet
 
     async def bring(
-        self, model: ClipModel, views: Sequence[PodView], wanted: Wanted, *, committed: Wanted | None, control_key: str
+        self,
+        model: ClipModel,
+        views: Sequence[PodView],
+        wanted: Wanted,
+        *,
+        committed: Mapping[str, Mapping[str, Any]],
+        control_key: str,
     ) -> Failure | None:
-        """Bring every pod of `views` to `wanted`, or all of them back to `committed`. Gives why it failed; raises RetryError where a server went away."""
+        """Bring every pod of `views` to `wanted`, or all of them back to `committed`: the config of each profile, as it was committed.
+
+        Gives why it failed; raises RetryError where a server went away.
+        """
         touched: list[PodView] = []
         try:
             for view in views:
@@ -73,8 +83,10 @@ class Rollout:
                 await self._switch(model, server, view, wanted)
         except RolloutFailedError as error:
             logger.warning("%s: %s", model.key, error)
-            if committed is not None:
-                await self._bring_back(model, touched, committed, control_key=control_key)
+            try:
+                await self.bring_back(model, touched, committed, control_key=control_key)
+            except RetryError as lost:
+                logger.warning("%s: %s; the next pass tries again", model.key, lost)
             return error.failure
         return None
 
@@ -129,17 +141,31 @@ class Rollout:
         if difference is not None:
             raise _failed(None, reasons.GOLDEN_CHECK_FAILED, difference)
 
-    async def _bring_back(
-        self, model: ClipModel, views: Sequence[PodView], committed: Wanted, *, control_key: str
+    async def bring_back(
+        self,
+        model: ClipModel,
+        views: Sequence[PodView],
+        committed: Mapping[str, Mapping[str, Any]],
+        *,
+        control_key: str,
     ) -> None:
-        """Load the committed config again where the new one came. One that cannot be reached is found by the next pass."""
+        """Load the config that is committed, byte for byte as it was: the current spec is what has failed.
+
+        Raises RetryError where a server did not take it, after all of them were asked.
+        """
+        lost: list[str] = []
         for view in views:
-            config = render_config(model, versions=committed.versions, profile=Profile(view.profile))
+            config, name = committed.get(view.profile), view.pod["metadata"]["name"]
+            if config is None:
+                logger.warning("%s: what is committed for profile %s cannot be read", model.key, view.profile)
+                continue
             self._fleet.forget_pod(model.uid, view.pod)
             try:
                 await self._triton.load(server_of(view.pod, control_key), model.model_name, config)
             except (RejectedError, RetryError) as error:
-                logger.warning("%s: bringing %s back: %s", model.key, view.pod["metadata"]["name"], error)
+                lost.append(f"bringing {name} back to what is committed: {error}")
+        if lost:
+            raise RetryError("; ".join(lost))
 
 
 def candidate_of(model: ClipModel) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from clipmodel_contract.report import VersionRecord, parse_report
@@ -17,8 +17,9 @@ from clipmodel_operator.api.v1alpha1.spec import SERVED_PROFILES
 from clipmodel_operator.models import names
 from clipmodel_operator.models.spaces import EmbeddingSpace, read_spaces
 from clipmodel_operator.rendering.canonical import content_hash
-from clipmodel_operator.rendering.config_pbtxt import render_config_pbtxt
+from clipmodel_operator.rendering.config_pbtxt import config_id, hash_config, render_config_pbtxt
 from clipmodel_operator.rendering.package_files import STARTUP_PROBE
+from clipmodel_operator.rendering.read_pbtxt import ConfigTextError, read_config_pbtxt
 
 VERSIONS_KEY = "versions.json"
 RECORDS_KEY = "records.json"
@@ -37,6 +38,8 @@ class Committed:
     versions: tuple[int, ...] = ()
     records: tuple[VersionRecord, ...] = ()
     spaces: tuple[EmbeddingSpace, ...] = ()
+    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+    """The config of each profile as it was committed, in the JSON that a load sends. Empty before it was read from a ConfigMap."""
 
 
 def _to_json(records: Sequence[VersionRecord]) -> dict[str, Any]:
@@ -96,4 +99,16 @@ def read_committed(config_map: Mapping[str, Any] | None) -> Committed:
         spaces = read_spaces(known["spaces"])
     except (ValueError, KeyError, AttributeError, TypeError):
         return Committed()
-    return Committed(serving, tuple(r for r in records if isinstance(r, VersionRecord)), spaces)
+    configs = {p.value: c for p in SERVED_PROFILES if (c := _read_config(data.get(config_key(p.value)), serving))}
+    return Committed(serving, tuple(r for r in records if isinstance(r, VersionRecord)), spaces, configs)
+
+
+def _read_config(text: str | None, versions: Sequence[int]) -> dict[str, Any] | None:
+    """Read a committed config; None for one that is not as it was written, or is of other versions."""
+    try:
+        config = read_config_pbtxt(text or "")
+        is_whole = config_id(config) == hash_config(config)
+        is_of_versions = tuple(config["version_policy"]["specific"]["versions"]) == tuple(versions)
+    except (ConfigTextError, KeyError, TypeError):
+        return None
+    return config if is_whole and is_of_versions else None

@@ -6,7 +6,7 @@ which config it runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -125,11 +125,18 @@ def render_config(
         config["optimization"] = optimization
     if parameters:
         config["parameters"] = {k: {"string_value": v} for k, v in parameters.items()}
-    identity = {CONFIG_ID_PARAMETER: {"string_value": content_hash(config)}}
+    identity = {CONFIG_ID_PARAMETER: {"string_value": hash_config(config)}}
     return {**config, "parameters": {**config.get("parameters", {}), **identity}}
 
 
-def config_id(config: dict[str, Any]) -> str:
+def hash_config(config: Mapping[str, Any]) -> str:
+    """Give the hash that a config should carry: of all of it but the hash."""
+    others = {k: v for k, v in config.get("parameters", {}).items() if k != CONFIG_ID_PARAMETER}
+    content = {k: v for k, v in config.items() if k != "parameters"}
+    return content_hash({**content, "parameters": others} if others else content)
+
+
+def config_id(config: Mapping[str, Any]) -> str:
     """Give the hash that a config carries."""
     return str(config["parameters"][CONFIG_ID_PARAMETER]["string_value"])
 

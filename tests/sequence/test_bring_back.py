@@ -1,0 +1,125 @@
+"""A configuration that fails leaves what served: every pod that took it runs what is committed again, however often a request is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from clipmodel_operator.models.errors import RetryError
+from clipmodel_operator.rendering.config_pbtxt import config_id
+from clipmodel_operator.rendering.read_pbtxt import read_config_pbtxt
+from support.builders import ONE, build_spec
+from support.simulation import KEY, Simulation
+
+#: An edit of each kind that is taken over by running servers, and what of the config shows it.
+EDITS: dict[str, tuple[dict[str, Any], Callable[[Mapping[str, Any]], bool]]] = {
+    "batching": (
+        {"batching": {"maxQueueDelay": "50ms"}},
+        lambda c: bool(c["dynamic_batching"]["max_queue_delay_microseconds"] == 50_000),
+    ),
+    "instances": ({"instances": {"count": 2}}, lambda c: bool(c["instance_group"][0]["count"] == 2)),
+    "optimization": ({"optimization": {"graphLevel": "Basic"}}, lambda c: "optimization" in c),
+}
+
+
+async def served(replicas: int) -> tuple[Simulation, Mapping[str, Any]]:
+    """Give the world of a ClipModel that serves, and the config that is committed."""
+    simulation = Simulation()
+    simulation.create(build_spec(ONE, serving={"replicas": replicas}))
+    await simulation.settle()
+    simulation.assert_ready(1)
+    return simulation, read_config_pbtxt(simulation.cluster.get("ConfigMap")["data"]["cpu.pbtxt"])
+
+
+def configs(simulation: Simulation) -> list[str]:
+    """Name the config of every ready server."""
+    return [config_id(s.configs["clip"]) for s in simulation.ready_servers()]
+
+
+def change(simulation: Simulation, replicas: int, **fields: Any) -> None:
+    simulation.update(build_spec(ONE, serving={"replicas": replicas}, **fields))
+
+
+async def assert_as_before(simulation: Simulation, committed: Mapping[str, Any], reason: str, replicas: int) -> None:
+    """All pods run what was committed, status says so, and nothing more is loaded in two hours of sweeps."""
+    assert configs(simulation) == [config_id(committed)] * replicas, simulation.log[-20:]
+    assert simulation.says("Stalled") == ("True", reason)
+    assert "Meanwhile version 1 serves." in simulation.condition("Ready")["message"]  # type: ignore[index]  # it is there
+    assert simulation.status["servingVersions"] == [1]
+    assert simulation.status["readyReplicas"] == replicas
+    loads = sum(w.startswith("load ") for w in simulation.cluster.writes)
+    for _ in range(12):
+        simulation.advance(600)
+        simulation.queue.add(KEY)
+        await simulation.settle_waiting(seconds=simulation.clock.seconds + 60)
+    assert sum(w.startswith("load ") for w in simulation.cluster.writes) == loads
+    assert configs(simulation) == [config_id(committed)] * replicas
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+async def test_a_config_that_embeds_otherwise_leaves_what_served(edit: str, replicas: int) -> None:
+    simulation, committed = await served(replicas)
+    fields, is_it = EDITS[edit]
+    simulation.triton.distorts = lambda _model, config: is_it(config)
+    change(simulation, replicas, **fields)
+    await simulation.settle_waiting(seconds=simulation.clock.seconds + 60)
+    await assert_as_before(simulation, committed, "GoldenCheckFailed", replicas)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+async def test_a_second_pod_that_refuses_a_config_brings_the_first_one_back(edit: str) -> None:
+    simulation, committed = await served(2)
+    fields, is_it = EDITS[edit]
+    count = 0
+
+    def refuses(model: str, config: Mapping[str, Any]) -> bool:
+        nonlocal count
+        count += model == "clip" and is_it(config)
+        return count > 1 and is_it(config)
+
+    simulation.triton.refuses = refuses
+    change(simulation, 2, **fields)
+    await simulation.settle_waiting(seconds=simulation.clock.seconds + 60)
+    assert count == 2
+    await assert_as_before(simulation, committed, "ServerRejected", 2)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 5])
+@pytest.mark.parametrize("is_done", [False, True], ids=["the request is lost", "the answer is lost"])
+async def test_bringing_back_is_tried_until_it_is_heard(lost: int, *, is_done: bool) -> None:
+    simulation, committed = await served(2)
+    fields, is_it = EDITS["optimization"]
+    simulation.triton.distorts = lambda _model, config: is_it(config)
+    left = lost
+    before_or_after = simulation.cluster.after_write if is_done else simulation.cluster.before_write
+
+    def lose(what: str) -> None:
+        """Lose requests that come after the failing config: those that bring a server back."""
+        nonlocal left
+        before_or_after(what)
+        if what == "load clip" and left and simulation.triton.last_load == config_id(committed):
+            left -= 1
+            raise RetryError("lost")
+
+    setattr(simulation.cluster, "after_write" if is_done else "before_write", lose)
+    change(simulation, 2, **fields)
+    await simulation.settle_waiting(seconds=simulation.clock.seconds + 1200)
+    assert left == (lost - 1 if is_done else 0), "what was heard is not sent again"
+    await assert_as_before(simulation, committed, "GoldenCheckFailed", 2)
+
+
+async def test_a_corrected_spec_is_taken_over_after_a_failure() -> None:
+    simulation, _ = await served(2)
+    fields, is_it = EDITS["batching"]
+    simulation.triton.distorts = lambda _model, config: is_it(config)
+    change(simulation, 2, **fields)
+    await simulation.settle_waiting(seconds=simulation.clock.seconds + 60)
+    change(simulation, 2, batching={"maxQueueDelay": "7ms"})
+    await simulation.settle()
+    simulation.assert_ready(1)
+    for server in simulation.ready_servers():
+        assert server.configs["clip"]["dynamic_batching"]["max_queue_delay_microseconds"] == 7000
+    await simulation.assert_converged()
