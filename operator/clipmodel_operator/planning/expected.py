@@ -21,7 +21,13 @@ from clipmodel_operator.models.version import SyncPhase
 from clipmodel_operator.planning.jobs import job_name, jobs_to_keep
 from clipmodel_operator.planning.objects import plan_objects
 from clipmodel_operator.planning.update_strategy import choose_strategy
-from clipmodel_operator.planning.versions import VersionsPlan, assess_versions, plan_versions, used_spaces
+from clipmodel_operator.planning.versions import (
+    VersionsPlan,
+    assess_versions,
+    plan_versions,
+    served_versions,
+    used_spaces,
+)
 from clipmodel_operator.rendering.config_map import Committed
 from clipmodel_operator.rendering.settings import RenderSettings
 
@@ -55,7 +61,9 @@ def plan_expected(
     model: ClipModel, observed: Observed, settings: RenderSettings, *, secret_name: str, now: datetime
 ) -> Expected:
     """Plan as the operator would, and as if every sync had succeeded. `secret_name`: of the control key."""
-    present = plan_versions(model, assess_versions(model, observed, settings, now=now), failures={})
+    # The servers are not asked here; what status says of them counts where the commit is lost, as it does in a pass.
+    assessed = assess_versions(model, observed, settings, now=now)
+    present = plan_versions(model, assessed, failures={}, served=served_versions(model, ()))
     committed = _commit_in_the_end(model, present)
     strategy = choose_strategy(model, observed, now=now)
     on_volume = {r.version: r.sha256 for r in present.before.records}

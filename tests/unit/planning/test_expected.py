@@ -28,7 +28,9 @@ from support.builders import (
     build_job,
     build_model,
     build_record,
+    build_report,
     build_spec,
+    build_sync_pod,
 )
 
 R1, R2 = build_record(), build_record(2, sha256=SHA_2, vectors=VECTORS_2)
@@ -104,6 +106,27 @@ def test_an_anchor_stays_though_its_version_goes() -> None:
     committed = committed_by(expect(build_spec(TWO), commit((1,), [R1, R2], anchor)))
     assert committed.spaces == (anchor,)
     assert tuple(r.version for r in committed.records) == (2,)
+
+
+def test_what_status_says_guards_the_space_where_the_commit_is_lost() -> None:
+    """As it does in the operator's own passes, where the servers are asked as well."""
+    spec = build_spec(ONE, OTHER)
+    jobs = plan_jobs(build_model(spec), Observed(), RenderSettings())
+    reports = {1: build_report(), 3: build_report(3, sha256=SHA_OTHER, vectors=VECTORS_OTHER)}
+    observed = Observed(
+        jobs=tuple(build_job(job_name(jobs[n]), complete=True, uid=f"uid-{n}") for n in reports),
+        sync_pods=tuple(build_sync_pod(f"pod-{n}", report=r, job_uid=f"uid-{n}") for n, r in reports.items()),
+    )
+    model = build_model(spec, status={"servingVersions": [1]})
+    expected = plan_expected(
+        model,
+        observed,
+        RenderSettings(),
+        secret_name="clip-control-1",  # noqa: S106 - a name
+        now=NOW,
+    )
+    assert expected.serving == (1,)
+    assert tuple(expected.refused) == (3,)
 
 
 def test_jobs_of_sources_that_the_spec_no_longer_has_would_go() -> None:

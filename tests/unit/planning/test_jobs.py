@@ -123,7 +123,7 @@ CHOICES: dict[str, tuple[tuple[SyncPhase, ...], list[int], set[int], set[int]]] 
     "one works, and leaves room for one": ((N, N, R), [2], set(), {1, 2, 3}),
     "one that tries again works": ((N, N, T), [2], set(), {1, 2, 3}),
     "two work, and the next one waits": ((N, R, T), [], set(), {1, 2, 3}),
-    "more work than may, of an earlier release": ((N, R, R, R), [], set(), {1, 2, 3, 4}),
+    "more work than may, of an earlier release": ((N, N, R, R, R), [], set(), {1, 2, 3, 4, 5}),
     "one that has failed takes no room": ((N, N, F), [2, 1], set(), {1, 2, 3}),
     "one starts over: deleted first, and made by the next pass": ((S, D), [], {1}, {2}),
     "one that starts over takes no room": ((N, N, S), [2, 1], {3}, {1, 2}),

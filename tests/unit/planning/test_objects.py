@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -13,7 +14,9 @@ from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.models.observed import Observed, PodView
 from clipmodel_operator.models.update_strategy import UpdateStrategy
 from clipmodel_operator.planning.control_secret import secret_in_use
+from clipmodel_operator.planning.jobs import job_name, plan_jobs
 from clipmodel_operator.planning.objects import Desired, plan_desired, plan_objects
+from clipmodel_operator.planning.update_strategy import PATIENCE_S
 from clipmodel_operator.planning.versions import assess_versions
 from clipmodel_operator.rendering.config_map import Committed
 from clipmodel_operator.rendering.config_pbtxt import config_id, render_config
@@ -21,16 +24,23 @@ from clipmodel_operator.rendering.settings import RenderSettings
 from support.builders import (
     NOW,
     ONE,
+    OTHER,
     SHA_2,
+    SHA_OTHER,
     TWO,
     VECTORS_2,
+    VECTORS_OTHER,
     Object,
     build_config_map,
+    build_job,
     build_model,
     build_record,
+    build_report,
     build_spec,
+    build_sync_pod,
     build_view,
 )
+from support.rolls import GPU, NO_GPU, build_deployment, build_pod, build_refused_pod
 
 SECRET: Object = {"kind": "Secret", "metadata": {"name": "clip-control-1", "annotations": None}}
 STRATEGY = UpdateStrategy(has_surge=True, why="the volume is shared")
@@ -45,11 +55,20 @@ def desire(
     *,
     views: Sequence[PodView] = (),
     failures: Mapping[int | None, Failure] | None = None,
+    refused_since: datetime | None = None,
 ) -> Desired:
     settings = RenderSettings()
     assessed = assess_versions(model, observed, settings, now=NOW)
     return plan_desired(
-        model, observed, assessed, views, settings, control_secret=SECRET, failures=failures or {}, now=NOW
+        model,
+        observed,
+        assessed,
+        views,
+        settings,
+        control_secret=SECRET,
+        failures=failures or {},
+        now=NOW,
+        refused_since=refused_since,
     )
 
 
@@ -128,11 +147,12 @@ CONFIGS: dict[str, tuple[Object, list[PodView], dict[int | None, Failure], bool]
 def test_which_configs_a_pod_that_restarts_reads_when(name: str) -> None:
     fields, views, failures, is_kept = CONFIGS[name]
     before, model = build_config_map(1), build_model(build_spec(**fields))
+    before["data"]["probe.py"] = "of an earlier release"
     found = config_map_of(desire(model, Observed(config_map=before), views=views, failures=failures))
     wanted = before if is_kept else build_config_map(1, model=model)
     for key in ("cpu.pbtxt", "gpu.pbtxt"):
         assert found["data"][key] == wanted["data"][key], key
-    assert found["data"]["probe.py"] == before["data"]["probe.py"], "the rest is always today's"
+    assert found["data"]["probe.py"] == build_config_map(1)["data"]["probe.py"], "the rest is always today's"
 
 
 def test_the_records_of_a_version_that_is_synced_are_committed_before_it_serves() -> None:
@@ -146,6 +166,40 @@ def test_the_records_of_a_version_that_is_synced_are_committed_before_it_serves(
     assert desired.committed.versions == (1,)
     assert desired.versions.target.versions == (2,)
     assert len(desired.pending) == 1
+
+
+# What earlier passes and the pods say.
+
+
+@pytest.mark.parametrize("failures", [{}, {None: REFUSED}], ids=["not tried yet", "Triton has refused it"])
+def test_a_config_that_was_refused_is_not_tried_again(failures: dict[int | None, Failure]) -> None:
+    desired = desire(
+        build_model(build_spec(**FASTER)), Observed(config_map=build_config_map(1)), views=[runs(1)], failures=failures
+    )
+    assert len(desired.pending) == int(not failures)
+    assert not desired.is_new_config
+
+
+@pytest.mark.parametrize(("views", "target"), [([runs(1)], (1,)), ([], (3,))], ids=["a server says so", "nobody does"])
+def test_what_serves_guards_its_space_where_the_commit_is_lost(views: list[PodView], target: tuple[int, ...]) -> None:
+    model = build_model(build_spec(ONE, OTHER))
+    jobs = plan_jobs(model, Observed(), RenderSettings())
+    reports = {1: build_report(), 3: build_report(3, sha256=SHA_OTHER, vectors=VECTORS_OTHER)}
+    observed = Observed(
+        jobs=tuple(build_job(job_name(jobs[n]), uid=f"uid-{n}") for n in reports),
+        sync_pods=tuple(build_sync_pod(f"pod-{n}", report=r, job_uid=f"uid-{n}") for n, r in reports.items()),
+    )
+    assert desire(model, observed, views=views).versions.target.versions == target
+
+
+@pytest.mark.parametrize("waited_s", [0, PATIENCE_S])
+def test_a_surge_pod_is_waited_for_since_it_was_first_refused(waited_s: float) -> None:
+    pods = (build_pod("clip-old", "old", resources=GPU), build_refused_pod(NO_GPU, resources=GPU))
+    observed = Observed(deployment=build_deployment(), server_pods=pods)
+    since = NOW - timedelta(seconds=waited_s)
+    desired = desire(build_model(), observed, refused_since=since)
+    assert desired.strategy.has_surge is (waited_s == 0)
+    assert desired.strategy.refused_since == since
 
 
 # The Secret, and the Jobs.

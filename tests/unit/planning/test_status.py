@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from clipmodel_contract.report import Failure
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.api.v1alpha1.status import ClipModelStatus, VersionState, VersionStatus
@@ -195,6 +196,20 @@ def test_a_pass_that_had_a_model_and_no_plan_says_what_the_spec_says() -> None:
     assert (status.profile, status.model_name) == (Profile.CPU, "pictures")
     assert status.endpoints is not None
     assert status.versions == KNOWN_BEFORE.versions
+
+
+def test_a_pod_that_is_to_prove_the_next_version_is_told_of() -> None:
+    status = status_of(build_spec(ONE, TWO), Observed(config_map=COMMITTED), pod(1))
+    assert said(status, reasons.READY) == ROLLING
+    assert "goes to 1 pod, proven first. Meanwhile version 1 serves." in str(status.conditions)
+    assert {v.version: v.state for v in status.versions} == {1: VersionState.SERVING, 2: VersionState.PROVING}
+
+
+def test_a_config_that_failed_is_told_beside_what_serves() -> None:
+    failure = Failure("ServerRejected", "Triton refuses the configuration.", is_final=True)
+    status = status_of(build_spec(**FASTER), Observed(config_map=COMMITTED), pod(1), config_failure=failure)
+    assert said(status, reasons.STALLED) == ("True", "ServerRejected")
+    assert status.serving_versions == [1]
 
 
 def test_what_blocks_is_told_beside_a_plan() -> None:

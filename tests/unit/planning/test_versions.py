@@ -211,6 +211,15 @@ def test_which_should_serve_when(name: str) -> None:
     assert [v.number for v in plan.versions] == sorted((v["version"] for v in case.spec["versions"]), reverse=True)
 
 
+def test_an_anchor_that_was_committed_stays_though_its_version_is_gone() -> None:
+    """Drawn anew from version 2 the space would have another id, and vectors of both would seem not to be comparable."""
+    model = build_model(build_spec(TWO))
+    versions = (Version(2, SyncPhase.DONE, record=R2),)
+    plan = plan_versions(model, AssessedVersions(versions, {}, Committed((2,), (R2,), (SPACE,)), (R2,)), failures={})
+    assert plan.spaces == (SPACE,)
+    assert [v.space_id for v in plan.versions] == [SPACE.id]
+
+
 def test_versions_of_one_space_have_one_id_and_those_that_leave_have_one_too() -> None:
     model = build_model(build_spec(TWO, OTHER))
     case = Case(build_spec(TWO, OTHER), [R1, R2, R3], (), committed=(1,))

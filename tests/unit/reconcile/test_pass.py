@@ -206,6 +206,18 @@ async def test_a_load_that_failed_is_told_by_the_same_pass() -> None:
     assert simulation.says("Reconciling") == ("True", "ProgressingWithRetry")
 
 
+async def test_a_load_that_failed_again_is_told_again() -> None:
+    """In the same second it ends with the status that the pass had read, which is not the one that it wrote in between."""
+    simulation = await build_ready()
+    break_loads(simulation)
+    simulation.update(build_spec(**FASTER))
+    await make_pass(simulation)
+    before = simulation.status
+    writes = await make_pass(simulation)
+    assert [w for w in writes if "status" in w] == ["apply ClipModel clip status"] * 2
+    assert simulation.status == before
+
+
 async def test_a_pass_that_tells_twice_tells_each_change_once() -> None:
     """The second status is compared with the first one, and not with what was read at the start: its events would come twice."""
     simulation = await with_version_2_on_the_volume()
