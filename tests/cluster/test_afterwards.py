@@ -85,16 +85,16 @@ def test_no_write_is_refused(audit_log: str, at_rest: list[Namespace]) -> None:
 
 
 @pytest.fixture
-def everywhere(kubectl: Kubectl, at_rest: list[Namespace]) -> Iterator[Namespace]:
+def everywhere(kubectl: Kubectl, lane: Lane, at_rest: list[Namespace]) -> Iterator[Namespace]:
     """Stop all lanes, install manifests/cluster-wide, and give a namespace that nobody told the operator of."""
     for namespace in at_rest:
         clear(namespace)
     for system in kubectl.list("namespaces"):
         if system["metadata"]["name"].startswith(f"{OPERATOR_NAMESPACE}-"):
-            lane = OperatorPod(kubectl.within(system["metadata"]["name"]))
-            if lane.kubectl.get("deployment", "clipmodel-operator"):
-                lane.scale(0)
-                lane.wait_gone()
+            other = OperatorPod(kubectl.within(system["metadata"]["name"]))
+            if other.kubectl.get("deployment", "clipmodel-operator"):
+                other.scale(0)
+                other.wait_gone()
     operator = install(kubectl, "cluster-wide", namespace=OPERATOR_NAMESPACE, env={})
     operator.scale(1)
     operator.wait_ready()
@@ -104,6 +104,7 @@ def everywhere(kubectl: Kubectl, at_rest: list[Namespace]) -> Iterator[Namespace
     yield Namespace(kubectl.within(name))
     kubectl.delete("namespace", name)
     stop_cluster_wide(kubectl)
+    lane.operator.scale(1)  # for whoever runs the tests in another order
 
 
 def test_installed_cluster_wide_it_serves_a_namespace_that_it_was_not_told_of(
