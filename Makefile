@@ -62,7 +62,7 @@ test: setup ## every check and test, with cluster and images, in one summary
 	@hack/test.sh $(ARGS)
 
 test-fast: setup ## what needs neither cluster, Docker nor torch: a minute
-	@PYTHONPATH=tests $(RUN)pytest -p support.pytest_parts -n $${CLIPMODEL_TEST_WORKERS:-2} --ignore=tests/check -m "not cluster and not triton and not export" $(ARGS)
+	@PYTHONPATH=tests $(RUN)pytest -p support.pytest_parts -n $${CLIPMODEL_TEST_WORKERS:-2} $(addprefix --ignore=tests/,check cluster api export) -m "not cluster and not triton and not export" $(ARGS)
 
 cluster-test: setup ## only what needs a cluster or the images
 	@hack/test.sh -m "cluster or triton" $(ARGS)

@@ -10,8 +10,7 @@ import pytest
 
 from clipmodel_operator.models.errors import DeniedError, RetryError
 from clipmodel_operator.models.resources import Resource
-from support.builders import VECTORS_1, build_spec, build_version
-from support.fake_triton import Upload
+from support.builders import build_spec
 from support.simulation import KEY, Simulation, build_ready
 
 EDIT = build_spec(serving={"nodeSelector": {"a": "b"}})
@@ -123,26 +122,6 @@ async def test_observed_generation_is_of_the_spec_that_the_status_is_of() -> Non
     await simulation.work()
     assert len(told) == 2, "once before the load, and once after it failed"
     assert (simulation.clip["metadata"]["generation"], False) not in told
-
-
-async def test_a_version_is_replaced_where_status_is_full() -> None:
-    """64 in the spec, and beside them the one that serves and is in the spec no longer."""
-    simulation = Simulation()
-    versions = {n: build_version(n, uri=f"https://e.com/{n}", sha256=f"{n:064x}") for n in range(1, 66)}
-    simulation.kubelet.uploads |= {
-        v["source"]["uri"]: Upload(v["source"]["sha256"], VECTORS_1) for v in versions.values()
-    }
-    simulation.create(build_spec(*(versions[n] for n in range(1, 65))))
-    await simulation.settle(steps=3000)
-    simulation.assert_ready(64)
-    simulation.update(build_spec(*(versions[n] for n in [*range(1, 64), 65])))
-    shown: list[set[int]] = []
-    await simulation.settle(
-        steps=3000, look=lambda: shown.append({v["version"] for v in simulation.status["versions"]})
-    )
-    simulation.assert_ready(65)
-    assert {len(s) for s in shown} == {64}
-    assert all(64 in s or 65 in s for s in shown), "what serves is always told"
 
 
 async def test_a_bug_in_the_status_is_told_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

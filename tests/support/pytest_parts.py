@@ -47,6 +47,7 @@ _spans: dict[str, tuple[float, float]] = {}
 _outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
 _problem: list[str] = []  # why the cluster is not there; empty as long as nothing is wrong
 _waited: list[float] = []
+_shows: list[threading.Thread] = []  # the controller's, which looks every POLL_S
 
 
 def part(path: Path, root: Path) -> str:
@@ -181,7 +182,9 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
             time.sleep(POLL_S)
         _show_until_ended(terminal, path, log)
 
-    threading.Thread(target=show, daemon=True).start()
+    thread = threading.Thread(target=show, daemon=True)
+    _shows.append(thread)
+    thread.start()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -214,6 +217,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the seconds of each part: of all its tests together, and from the begin of its first to the end of its last."""
     if not _seconds:
         return
+    if os.path.exists(os.environ.get("CLIPMODEL_TEST_ENDED", "")):  # noqa: PTH110 - an empty path is none
+        for thread in _shows:  # a run that ends at once has its words, too
+            thread.join(timeout=10 * POLL_S)
     terminalreporter.write_sep("=", "seconds of each part (all tests together, from first to last)")
     for name in sorted(_seconds, key=rank):
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(_outcomes[name].items()))

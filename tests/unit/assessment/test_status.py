@@ -277,3 +277,16 @@ def test_times_move_with_the_status_only(before: ModelView, after: ModelView, re
         assert is_moved == (was is None or was.status != condition.status)
     again = assess_status(subject(replicas=replicas, previous=new), after, now=NOW + timedelta(hours=2))
     assert again == new, "what stays is not written again"
+
+
+@pytest.mark.parametrize("serving", [1, 40, 65])
+def test_where_there_are_more_versions_than_status_holds_what_serves_is_told(serving: int) -> None:
+    """64 in the spec, and beside them the one that serves and is in the spec no longer."""
+    versions = tuple(synced(n, f"{n:064x}") for n in range(1, 66))
+    found = view(*versions, chosen=(65,), target=(serving,), committed=(serving,), pods=(pod(runs=(serving,)),))
+    status = assess_status(subject(), found, now=NOW)
+    told = [v.version for v in status.versions]
+    assert len(told) == 64
+    assert told == sorted(told)
+    assert {serving, 65} <= set(told)
+    ClipModelStatus.model_validate(status.model_dump(by_alias=True, exclude_none=True, mode="json"))
