@@ -10,7 +10,7 @@ import pytest
 from clipmodel_operator.models.errors import RetryError
 from clipmodel_operator.rendering.config_pbtxt import config_id
 from clipmodel_operator.rendering.read_pbtxt import read_config_pbtxt
-from support.builders import ONE, build_spec
+from support.builders import ONE, TWO, build_spec
 from support.simulation import KEY, Simulation
 
 #: An edit of each kind that is taken over by running servers, and what of the config shows it.
@@ -123,3 +123,60 @@ async def test_a_corrected_spec_is_taken_over_after_a_failure() -> None:
     for server in simulation.ready_servers():
         assert server.configs["clip"]["dynamic_batching"]["max_queue_delay_microseconds"] == 7000
     await simulation.assert_converged()
+
+
+# What else happens while servers are being brought back.
+
+
+async def failing(replicas: int, *, lost: int) -> tuple[Simulation, Mapping[str, Any]]:
+    """Give a world in which an edit has failed, and the first requests to bring servers back are lost."""
+    simulation, committed = await served(replicas)
+    fields, is_it = EDITS["optimization"]
+    simulation.triton.distorts = lambda _model, config: is_it(config)
+    before, left = simulation.cluster.before_write, lost
+
+    def lose(what: str) -> None:
+        nonlocal left
+        before(what)
+        if what == "load clip" and left and simulation.triton.last_load == config_id(committed):
+            left -= 1
+            raise RetryError("lost")
+
+    simulation.cluster.before_write = lose
+    change(simulation, replicas, **fields)
+    await simulation.settle()
+    return simulation, committed
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("fields", [{}, {"batching": {"maxQueueDelay": "7ms"}}], ids=["a revert", "another edit"])
+async def test_an_edit_in_the_middle_is_taken_over(replicas: int, fields: dict[str, Any]) -> None:
+    simulation, _ = await failing(replicas, lost=3)
+    change(simulation, replicas, **fields)
+    await simulation.settle_waiting(seconds=simulation.clock.seconds + 1200)
+    simulation.assert_ready(1)
+    await simulation.assert_converged()
+
+
+async def test_a_pod_that_restarts_in_the_middle_comes_back_with_what_is_committed() -> None:
+    simulation, committed = await failing(2, lost=2)
+    simulation.kubelet.restart(simulation.pods()[1])
+    await simulation.settle_waiting(seconds=simulation.clock.seconds + 1200)
+    assert configs(simulation) == [config_id(committed)] * 2
+    assert simulation.status["readyReplicas"] == 2
+
+
+async def test_a_version_that_comes_in_the_middle_does_not_bring_the_failing_config_along() -> None:
+    simulation, committed = await failing(2, lost=1)
+    simulation.update(build_spec(ONE, TWO, serving={"replicas": 2}, **EDITS["optimization"][0]))
+    await simulation.settle_waiting(seconds=simulation.clock.seconds + 1200)
+    assert configs(simulation) == [config_id(committed)] * 2
+    assert simulation.status["servingVersions"] == [1]
+
+
+async def test_where_no_event_comes_the_sweep_is_enough() -> None:
+    simulation, committed = await failing(1, lost=1)
+    simulation.cluster.undelivered.clear()
+    simulation.queue.add(KEY)
+    await simulation.settle_waiting(seconds=simulation.clock.seconds + 60)
+    assert configs(simulation) == [config_id(committed)]
