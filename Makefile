@@ -15,6 +15,7 @@ TEST_CLUSTER := clipmodel-test
 ARGS :=
 
 RUN := .venv/bin/
+CHAOS = CLIPMODEL_TEST_WORKERS=0 CLIPMODEL_TEST_KILLS=$(or $(N),50) CLIPMODEL_TEST_SEED=$(SEED) hack/test.sh -s tests/cluster/test_chaos.py $(ARGS)
 CRD := crds/clipmodel.dev_clipmodels.yaml
 SHELL_SCRIPTS := $(wildcard hack/*.sh tests/kind/*.sh requirements/*.sh) tests/kind/runc-capped tests/kind/node/entrypoint tests/kind/node/iptables tests/kind/node/kubelet-cgroups .ci/run
 
@@ -50,7 +51,7 @@ imports: setup ## import-linter: imports only point down (.importlinter)
 crds-check: setup ## is crds/ what the models say?
 	@$(RUN)clipmodel crd | diff -u $(CRD) - || { echo "$(CRD) is stale: make crds" >&2; exit 1; }
 
-probe-check: setup ## is the startup probe what the golden check and its main program are?
+probe-check: setup ## is the startup probe what its sources are?
 	@$(RUN)python hack/build_probe.py --check
 
 shell: ## shellcheck, where it is installed
@@ -62,13 +63,13 @@ test: setup ## every check and test, with cluster and images, in one summary
 	@hack/test.sh $(ARGS)
 
 test-fast: setup ## what needs neither cluster, Docker nor torch: a minute
-	@PYTHONPATH=tests $(RUN)pytest -p support.pytest_parts -n $${CLIPMODEL_TEST_WORKERS:-2} $(addprefix --ignore=tests/,check cluster api export) -m "not cluster and not triton and not export" $(ARGS)
+	@PYTHONPATH=tests $(RUN)pytest -p support.pytest_parts -n $${CLIPMODEL_TEST_WORKERS:-2} $(addprefix --ignore=tests/,check cluster api export) -m "not cluster and not triton and not export and not long" $(ARGS)
 
 cluster-test: setup ## only what needs a cluster or the images
 	@hack/test.sh -m "cluster or triton" $(ARGS)
 
-chaos: setup ## kill the operator N times (50) at random moments of a stream of edits, under traffic (SEED=n plays a run again)
-	@CLIPMODEL_TEST_WORKERS=0 CLIPMODEL_TEST_KILLS=$(or $(N),50) CLIPMODEL_TEST_SEED=$(SEED) hack/test.sh -s tests/cluster/test_chaos.py $(ARGS)
+chaos: setup ## kill the operator N times (50) at random moments of a stream of edits, under traffic (SEED=n plays a run again); with FOR=600, draw walks through the simulated cluster for so many seconds
+	$(if $(FOR),@PYTHONPATH=tests CLIPMODEL_TEST_WALK_S=$(FOR) $(RUN)pytest tests/sequence/test_walk.py -k hypothesis $(ARGS),@$(CHAOS))
 
 golden: setup ## write the golden files again: read the diff
 	$(RUN)pytest tests/golden --update-golden $(ARGS) || true
@@ -80,7 +81,7 @@ crds: setup ## crds/ out of the models
 	$(RUN)clipmodel crd >build/crd.yaml
 	@mv build/crd.yaml $(CRD)
 
-probe: setup ## the startup probe, out of the contract's golden check and its main program
+probe: setup ## the startup probe, out of what it needs of the contract and its main program
 	$(RUN)python hack/build_probe.py
 
 lock: setup ## requirements/*.txt out of pyproject.toml (ARGS="--upgrade")

@@ -43,7 +43,10 @@ def read_config(data: Mapping[str, str]) -> dict[str, Any]:
     found = _CONFIG_ID.search(data["cpu.pbtxt"])
     if found is None:
         raise ValueError("cpu.pbtxt carries no config id")
-    versions = sorted(int(v) for v in json.loads(data["versions.json"])["versions"])
+    proof = json.loads(data["versions.json"])["proofs"].get(found[1])
+    if proof is None:
+        raise ValueError(f"versions.json has no proof of config {found[1]}")
+    versions = sorted(int(v) for v in proof["versions"])
     return {
         "parameters": {"clipmodel.dev/config-id": {"string_value": found[1]}},
         "version_policy": {"specific": {"versions": [str(v) for v in versions]}},

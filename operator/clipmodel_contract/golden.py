@@ -1,8 +1,8 @@
 """Golden images and the golden check: is this the embedding that was proven at sync?
 
 docs/spec/sync.md defines both. The sync Job makes the proof with this module, the operator checks each pod with it, and its code (without
-docstrings and comments) is the first part of the startup probe, which Python 3.10 and newer run in Triton containers: `make probe` after a
-change of code here.
+docstrings and comments) is a part of the startup probe, which Python 3.10 and newer run in Triton containers: `make probe` after a change
+of code here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 import struct
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 IMAGES = "clipmodel-golden-v1"
 IMAGE_COUNT = 2
@@ -54,19 +54,39 @@ def golden_image(index: int, size: int) -> bytes:
 
 def infer_request(image: bytes, *, input_name: str, output_name: str, size: int) -> tuple[bytes, int]:
     """Make the body of a KServe v2 inference request for one image, with binary tensors. Gives it and its JSON part's length in bytes."""
+    return infer_batch_request((image,), input_name=input_name, output_name=output_name, size=size)
+
+
+def infer_batch_request(images: Sequence[bytes], *, input_name: str, output_name: str, size: int) -> tuple[bytes, int]:
+    """Make the body of one request for n images, each FP32 [3, size, size]: its input is [n, 3, size, size]. Gives it and its JSON part's length."""
+    pixels, shape = b"".join(images), [len(images), 3, size, size]
     header = json.dumps({
-        "inputs": [{"name": input_name, "shape": [1, 3, size, size], "datatype": "FP32", "parameters": {"binary_data_size": len(image)}}],
+        "inputs": [{"name": input_name, "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": len(pixels)}}],
         "outputs": [{"name": output_name, "parameters": {"binary_data": True}}],
     }).encode()  # fmt: skip
-    return header + image, len(header)
+    return header + pixels, len(header)
 
 
 def infer_response(body: bytes, header_length: int) -> tuple[float, ...]:
     """Read the one output of a KServe v2 answer whose JSON part is `header_length` bytes. Raises AnswerError for anything else."""
+    return _read_output(body, header_length)[0]
+
+
+def infer_batch_response(body: bytes, header_length: int, *, count: int) -> tuple[tuple[float, ...], ...]:
+    """Read `count` embeddings, in the request's order, of an answer whose output is [count, values]. Raises AnswerError for anything else."""
+    values, shape = _read_output(body, header_length)
+    length = len(values) // count
+    if not length or shape != [count, length]:
+        raise AnswerError(f"not {count} embeddings: {len(values)} values of shape {shape}")
+    return tuple(values[at : at + length] for at in range(0, len(values), length))
+
+
+def _read_output(body: bytes, header_length: int) -> tuple[tuple[float, ...], object]:
+    """Give the values of an answer's one output, and its shape as it is said there (None: it is not)."""
     try:
         output = json.loads(body[:header_length])["outputs"][0]
         data = body[header_length : header_length + output["parameters"]["binary_data_size"]]
-        return struct.unpack(f"<{len(data) // 4}f", data)
+        return struct.unpack(f"<{len(data) // 4}f", data), output.get("shape")
     except (KeyError, IndexError, TypeError, ValueError, struct.error) as error:
         raise AnswerError(f"not a KServe v2 answer with one FP32 output: {error!r}") from error
 

@@ -1,5 +1,5 @@
-"""The startup probe of Triton pods: asks the Triton beside it whether it embeds as it was proven.
+"""The startup probe of Triton pods: asks the Triton beside it what it has loaded, and whether it embeds as that was proven.
 
-`make probe` puts this program and the contract's golden check together into the one file that ConfigMaps hold
+`make probe` puts this program and what it needs of the contract together into the one file that ConfigMaps hold
 (clipmodel_operator/rendering/probe/startup_probe.py.txt): a pod has no package of ours.
 """

@@ -101,6 +101,7 @@ def test_defaults_are_seen(shared_namespace: Namespace) -> None:
     assert spec["optimization"] == {"graphLevel": "All"}
     assert spec["service"] == {"type": "ClusterIP"}
     assert spec["paused"] is False
+    assert spec["rollout"] == {"strategy": "InPlace"}
     assert spec["serving"]["replicas"] == 1
     assert spec["serving"]["terminationGracePeriod"] == "60s"
     assert spec["serving"]["probes"] == {
@@ -128,6 +129,8 @@ EXPLAINED = {
     "spec.serving.gpu.resourceName": ["Default: nvidia.com/gpu."],
     "spec.serving.affinity.nodeAffinity": ["Which nodes", "requiredDuringSchedulingIgnoredDuringExecution"],
     "spec.versions.source.sha256": ["-required-", "64 lower-case hex digits"],
+    "spec.rollout.strategy": ["enum: InPlace, Replace", "two copies of the model", "Default: InPlace."],
+    "status.rollout.phase": ["Proving", "Returning", "Waiting", "Not set at rest"],
     "spec.paused": ["changes nothing", "Default: false."],
 }
 

@@ -116,6 +116,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a tolerance below 0.9": (_spec(verification={"tolerance": "0.5"}), ["spec.verification.tolerance", "at least 0.9, not 0.5"]),
     "a tolerance above 1": (_spec(verification={"tolerance": "1.1"}), ["spec.verification.tolerance"]),
     "a tolerance that is a number": (_spec(verification={"tolerance": 0.99}), ["spec.verification.tolerance", "string"]),
+    "an unknown strategy": (_spec(rollout={"strategy": "Recreate"}), ["spec.rollout.strategy", '"InPlace", "Replace"']),
     "an unknown lock": (_spec(verification={"embeddingSpace": "Ajar"}), ["spec.verification.embeddingSpace", '"Locked"']),
     # batching
     "a batch of 0": (_batching(maxBatchSize=0), ["spec.batching.maxBatchSize", "greater than or equal to 1"]),

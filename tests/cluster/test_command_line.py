@@ -96,7 +96,7 @@ def ready(served: Namespace, shell: Shell) -> Namespace:
     code, out, err = shell.status("tiny", "--wait", "--timeout", "120")
     assert code == READY, out + err
     lines = [line.split("  ", 2)[2] for line in out.splitlines()]
-    assert lines[-1].startswith(("Ready, Serving", "version 1 Serving", "pod tiny-")), out
+    assert lines[-1].startswith(("Ready, Serving", "revision ", "version 1 Serving", "pod tiny-")), out
     assert not [line for line, following in pairwise(lines) if line == following], "a line for each change, and no more"
     served.wait_ready("tiny")
     return served

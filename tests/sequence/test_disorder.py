@@ -155,6 +155,7 @@ async def test_watch_events_that_are_lost_are_made_up_for_by_a_sweep(seed: int) 
             for _ in range(400):
                 simulation.cluster.undelivered.pop(deaf, None)
                 simulation.deliver_all()
+                await simulation.let_run()
                 if len(simulation.queue):
                     await simulation.work()
                 elif steps := simulation.controllers.steps():

@@ -97,31 +97,37 @@ async def test_a_silent_pod_is_asked_again_while_a_rule_denies_an_object() -> No
 
 
 async def test_observed_generation_is_of_the_spec_that_the_status_is_of() -> None:
-    """An edit is heard of while a pass looks at the pods; what the pass then says is of the spec that it began with."""
+    """An edit is heard of while a pass writes; what the pass then says is of the spec that it began with."""
     simulation = await build_ready()
     edited = build_spec(batching={"maxQueueDelay": "20ms"})
     told: list[tuple[int, bool]] = []
-    apply_status, look = simulation.cluster.apply_status, simulation.reconciler._fleet.look
+    apply_status = simulation.cluster.apply_status
 
     async def watched(resource: Resource, namespace: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
         status = manifest["status"]
         told.append((status["observedGeneration"], any(c["type"] == "Paused" for c in status["conditions"])))
         return await apply_status(resource, namespace, manifest)
 
-    async def edited_meanwhile(*args: Any, **kwargs: Any) -> Any:
-        if not told:
+    def edit_meanwhile(what: str) -> None:
+        if what == "apply ConfigMap clip-rollout" and not told:
             simulation.update(edited | {"paused": True})
             simulation.deliver("ClipModel")
-        return await look(*args, **kwargs)
 
     simulation.cluster.apply_status = watched  # type: ignore[method-assign]
     simulation.update(edited)
     simulation.deliver_all()
-    simulation.reconciler._fleet.look = edited_meanwhile  # type: ignore[method-assign]
-    fail(simulation, "load", lambda _: RetryError("Triton does not answer"))
+    simulation.cluster.before_write = edit_meanwhile
+    loads = [w for w in simulation.cluster.writes if w.startswith("load")]
     await simulation.work()
-    assert len(told) == 2, "once before the load, and once after it failed"
-    assert (simulation.clip["metadata"]["generation"], False) not in told
+    generation = simulation.clip["metadata"]["generation"]
+    assert told == [(generation - 1, False)], "of the spec that it began with"
+    await simulation.let_run()
+    assert [w for w in simulation.cluster.writes if w.startswith("load")] == loads, (
+        "what was planned by it is not begun"
+    )
+    await simulation.settle()
+    assert told[1:]
+    assert set(told[1:]) == {(generation, True)}
 
 
 async def test_a_bug_in_the_status_is_told_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

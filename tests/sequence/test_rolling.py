@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from clipmodel_operator.models.errors import RetryError
-from support.builders import build_spec
-from support.simulation import KEY, Simulation
+from support.builders import URI_1, VECTORS_1, VECTORS_NEAR_1, build_spec
+from support.simulation import KEY, Killed, Simulation, build_ready
 
 NEW_IMAGE = "registry.example.com/triton:2"
 GPU = "nvidia.com/gpu"
@@ -180,3 +180,45 @@ async def test_a_claim_of_the_users_that_any_node_can_mount_is_like_ours() -> No
     simulation = await ready(replicas=2, modes=("ReadWriteMany",))
     assert await roll(simulation, spec(replicas=2, storage=MINE, image=NEW_IMAGE)) == 2
     await simulation.assert_converged()
+
+
+# rollout.strategy: Replace.
+
+
+@pytest.mark.parametrize("served", [VECTORS_1, VECTORS_NEAR_1], ids=["as before", "within the new tolerance alone"])
+async def test_new_pods_are_held_against_the_tolerance_that_they_are_to_prove(served: Any) -> None:
+    """The config is the same, and the old revision's tolerance is no business of theirs. While one starts it is not asked without end."""
+    fields: Any = {"rollout": {"strategy": "Replace"}, "serving": {"replicas": 2}}
+    simulation = await build_ready(build_spec(**fields))
+    simulation.kubelet.uploads[URI_1].served = served
+    asked = simulation.triton.asked
+    simulation.update(build_spec(**fields, verification={"tolerance": "0.999"}))
+    await simulation.settle()
+    simulation.assert_ready()
+    assert simulation.triton.asked - asked == 2 * len(VECTORS_1), "each of the new pods once"
+    await simulation.assert_converged()
+
+
+async def test_a_new_operator_holds_running_pods_against_what_they_have_proven() -> None:
+    """In the middle of proving a tolerance that they do not meet: they are right by the one that counts until then, and stay in the Service."""
+    simulation = Simulation()
+    simulation.kubelet.uploads[URI_1].served = VECTORS_NEAR_1
+    simulation.create(build_spec(verification={"tolerance": "0.999"}))
+    await simulation.settle()
+    assert simulation.says("Ready") == ("True", "Serving")
+
+    def kill(what: str) -> None:
+        if what == "apply ConfigMap clip-rollout":
+            raise Killed
+
+    simulation.cluster.after_write = kill
+    simulation.update(build_spec())
+    with pytest.raises(Killed):
+        await simulation.settle()
+    simulation.cluster.after_write = lambda _: None
+    simulation.triton.seen.clear()
+    await simulation.restart_operator()
+    await simulation.settle()
+    assert simulation.says("Ready") == ("False", "GoldenCheckFailed")
+    assert simulation.status["servingVersions"] == [1]
+    assert simulation.triton.seen == [], "nothing is loaded for a tolerance, and nothing unloaded"

@@ -12,8 +12,10 @@ from clipmodel_contract import golden
 from clipmodel_contract.report import VersionRecord
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_model
 from clipmodel_operator.models import names
+from clipmodel_operator.models.ledger import Ledger
 from clipmodel_operator.models.observed import Loaded, PodView
-from clipmodel_operator.rendering.config_map import Committed, render_config_map
+from clipmodel_operator.rendering.config_map import render_config_map
+from clipmodel_operator.rendering.revision import render_revision
 
 NAMESPACE = "demo"
 NAME = "clip"
@@ -28,6 +30,8 @@ URI_OTHER = "https://models.example.com/other.onnx"
 #: Two golden vectors of each model; four values do for a comparison. The second model is of the first one's space, the other is not.
 VECTORS_1 = ((1.0, 2.0, 3.0, 4.0), (4.0, -3.0, 2.0, -1.0))
 VECTORS_2 = ((1.0, 2.0, 3.0, 4.03125), (4.0, -3.0, 2.0, -1.03125))
+#: What is served in place of the first model's: within 0.999 of it, and not within 0.9999, which is the default.
+VECTORS_NEAR_1 = tuple((0.98 * a, 1.02 * b, 0.98 * c, 1.02 * d) for a, b, c, d in VECTORS_1)
 VECTORS_OTHER = ((-2.0, 1.0, 0.5, 3.0), (0.25, 1.0, -8.0, 2.0))
 SIGNATURE = {
     "input": {"name": "image", "dtype": "FP32", "shape": [-1, 3, 224, 224]},
@@ -225,6 +229,15 @@ def build_view(
     return PodView(pod, pod["metadata"]["annotations"][names.ANNOTATION_PROFILE], loaded)
 
 
+def build_ledger(*serving: int, records: Sequence[VersionRecord] = (), model: ClipModel | None = None) -> Ledger:
+    """Build the ledger of the versions that are proven; without `records`, version 1's alone is known."""
+    known = tuple(records) or (build_record(),)
+    digests = {r.version: r.sha256 for r in known if r.version in serving}
+    revision = render_revision(model or build_model(), digests) if digests else None
+    return Ledger(boot=revision, proven=revision, records=known)
+
+
 def build_config_map(*serving: int, records: Sequence[VersionRecord] = (), model: ClipModel | None = None) -> Object:
     """Build the commit of the versions that serve; without `records`, version 1's alone is known."""
-    return render_config_map(model or build_model(), Committed(serving, tuple(records) or (build_record(),)))
+    model = model or build_model()
+    return render_config_map(model, build_ledger(*serving, records=records, model=model))

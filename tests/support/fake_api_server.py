@@ -12,10 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from clipmodel_operator.models.errors import ConflictError, GoneError
+from clipmodel_operator.models.names import config_map_name
 from clipmodel_operator.models.resources import Resource
+from support.builders import NAME
 from support.fake_clock import FakeClock
 from support.server_side_apply import Object, canonicalise, merge, with_defaults
 
+_CONFIG = config_map_name(NAME)
 Identity = tuple[str, str, str]
 """Kind, namespace, name."""
 
@@ -43,8 +46,12 @@ class FakeApiServer:
         return self._counter
 
     def find(self, kind: str, name: str | None = None, *, namespace: str = "demo") -> Object | None:
-        """Give an object, or the only one of its kind."""
-        found = [o for (k, s, n), o in self.objects.items() if (k, s) == (kind, namespace) and name in {None, n}]
+        """Give an object, or the only one of its kind; of ConfigMaps, the one that pods read."""
+        if kind == "ConfigMap" and name is None and (kind, namespace, _CONFIG) in self.objects:
+            name = _CONFIG
+        if name is not None:
+            return self.objects.get((kind, namespace, name))
+        found = [o for (k, s, _), o in self.objects.items() if (k, s) == (kind, namespace)]
         assert len(found) <= 1, f"{len(found)} objects of kind {kind}"
         return found[0] if found else None
 

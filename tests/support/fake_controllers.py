@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 from clipmodel_contract.exit_codes import ExitCode
 from clipmodel_operator.models.resources import DEPLOYMENTS, JOBS, PODS
 from clipmodel_operator.rendering.canonical import content_hash
 from support.fake_api_server import FakeApiServer
-from support.fake_kubelet import FakeKubelet, Step, is_ready
+from support.fake_kubelet import FakeKubelet, Step, is_ending, is_ready
 from support.server_side_apply import Object
 
 
@@ -23,11 +24,19 @@ class FakeControllers:
     def steps(self) -> list[Step]:
         """List what could happen next, in a fixed order."""
         found: list[Step] = []
-        for job in self.cluster.all(JOBS.kind):
-            found += self._job_steps(job)
-        for deployment in self.cluster.all(DEPLOYMENTS.kind):
-            found += self._deployment_steps(deployment)
-        return found
+        for kind in (JOBS.kind, DEPLOYMENTS.kind):
+            for owner in self.cluster.all(kind):
+                found += self.steps_of(owner)
+        for pod in self.cluster.all(PODS.kind):
+            if "deletionTimestamp" in pod["metadata"]:
+                found += self.kubelet.steps(pod)
+        for server, model in self.kubelet.triton.leaving():
+            found.append((f"{server.pod}: {model} is gone", partial(self.kubelet.triton.gone, server, model)))
+        return found + self.kubelet.own_steps()
+
+    def steps_of(self, owner: Object) -> list[Step]:
+        """List what could happen next with a Job or a Deployment, and its pods."""
+        return self._job_steps(owner) if owner["kind"] == JOBS.kind else self._deployment_steps(owner)
 
     def _job_steps(self, job: Object) -> list[Step]:
         name, status = job["metadata"]["name"], job.get("status") or {}
@@ -62,7 +71,7 @@ class FakeControllers:
     def _deployment_steps(self, deployment: Object) -> list[Step]:
         """Count the pods, scale or roll as the strategy says, and start the pods that there are."""
         template = content_hash(deployment["spec"]["template"])
-        pods = self._pods_of(deployment)
+        pods = [p for p in self._pods_of(deployment) if not is_ending(p)]
         old = [p for p in pods if p["spec"]["templateHash"] != template]
         new = [p for p in pods if p not in old]
         steps = self._count_steps(deployment, pods, new)
@@ -73,6 +82,8 @@ class FakeControllers:
 
     def _count_steps(self, deployment: Object, pods: list[Object], new: list[Object]) -> list[Step]:
         counts = {k: len(v) for k, v in (("replicas", pods), ("updatedReplicas", new)) if v}
+        if counts or deployment.get("status"):
+            counts["observedGeneration"] = deployment["metadata"]["generation"]
         if counts == (deployment.get("status") or {}):
             return []
         name = deployment["metadata"]["name"]

@@ -48,12 +48,16 @@ def _python_pod(name: str, program: str, **spec: object) -> Object:
 
 
 @contextmanager
-def held_commits(namespace: Namespace, name: str) -> Iterator[None]:
+def held_commits(namespace: Namespace, name: str, *, saying: str = "") -> Iterator[None]:
     """Refuse the operator's updates of a ConfigMap for as long as the block runs: what it wants to commit stays uncommitted.
 
-    By a webhook that nobody answers, which is the world's failure: the operator tries again until it is mended.
+    By a webhook that nobody answers, which is the world's failure: the operator tries again until it is mended. `saying`: only of updates after
+    which the ConfigMap has this text.
     """
     kubectl, webhook = namespace.kubectl, f"hold-{namespace.name}"
+    which = f"request.userInfo.username == '{namespace.operator_user}' && request.name == '{name}'"
+    if saying:
+        which += f" && object.data.exists(k, object.data[k].contains('{saying}'))"
     kubectl.apply({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
@@ -63,7 +67,7 @@ def held_commits(namespace: Namespace, name: str) -> Iterator[None]:
             "clientConfig": {"url": "https://127.0.0.1:1/"},
             "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["configmaps"]}],
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}},
-            "matchConditions": [{"name": "operator", "expression": f"request.userInfo.username == '{namespace.operator_user}'"}],
+            "matchConditions": [{"name": "operator", "expression": which}],
             "failurePolicy": "Fail",
             "sideEffects": "None",
             "admissionReviewVersions": ["v1"],
@@ -72,7 +76,7 @@ def held_commits(namespace: Namespace, name: str) -> Iterator[None]:
     })  # fmt: skip
 
     def is_held() -> bool:
-        note = {"metadata": {"annotations": {"test": "held"}}}
+        note = {"metadata": {"annotations": {"test": "held"}}, "data": {"test": saying}}
         try:
             kubectl.patch("configmap", name, note, as_user=namespace.operator_user, dry_run=True)
         except ApiError as error:
@@ -87,26 +91,47 @@ def held_commits(namespace: Namespace, name: str) -> Iterator[None]:
         until(lambda: not is_held(), "commits are free")
 
 
-def write_to_volume(namespace: Namespace, claim: str, path: str, content: bytes | None) -> None:
-    """Overwrite a file of a volume in place, hard links and all, as a failing disk would; without content, cut it off in the middle."""
-    kubectl, name = namespace.kubectl, "spoiler"
+_WRITE = """
+import base64, os, sys
+path = "/data/" + sys.argv[1]
+os.chmod(path, 0o644)
+new = base64.b64decode(sys.stdin.read())
+with open(path, "r+b") as file:
+    file.write(new)
+    file.truncate(len(new) or os.path.getsize(path) // 2)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoiler:
+    """A pod that writes to a volume what nobody should."""
+
+    namespace: Namespace
+    pod: str
+
+    def write(self, path: str, content: bytes | None) -> None:
+        """Overwrite a file in place, hard links and all, as a failing disk would; without content, cut it off in the middle."""
+        encoded = base64.b64encode(content or b"").decode()
+        self.namespace.kubectl("exec", "-i", self.pod, "--", "python3", "-c", _WRITE, path, stdin=encoded)
+
+
+@contextmanager
+def spoiler(namespace: Namespace, claim: str) -> Iterator[Spoiler]:
+    """Lend a pod that has a volume writable."""
+    kubectl, name = namespace.kubectl, f"spoiler-{claim}"
     volume = {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]}
     kubectl.apply(_python_pod(name, "import signal; signal.pause()", **volume))
     try:
         kubectl.wait_condition("pod", name, "Ready")
-        program = (
-            "import base64, os, sys\n"
-            f"path = '/data/{path}'\n"
-            "os.chmod(path, 0o644)\n"
-            "new = base64.b64decode(sys.stdin.read())\n"
-            "with open(path, 'r+b') as file:\n"
-            "    file.write(new)\n"
-            "    file.truncate(len(new) or os.path.getsize(path) // 2)\n"
-        )
-        encoded = base64.b64encode(content or b"").decode()
-        kubectl("exec", "-i", name, "--", "python3", "-c", program, stdin=encoded)
+        yield Spoiler(namespace, name)
     finally:
         kubectl.delete("pod", name)
+
+
+def write_to_volume(namespace: Namespace, claim: str, path: str, content: bytes | None) -> None:
+    """Overwrite one file of a volume."""
+    with spoiler(namespace, claim) as made:
+        made.write(path, content)
 
 
 # Gives the file to whoever asks, but only once it has been released.

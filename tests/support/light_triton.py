@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clipmodel_operator.rendering.config_pbtxt import CONFIG_ID_PARAMETER
+from clipmodel_contract.proofs import CONFIG_ID_PARAMETER
 from support.containers import docker, wait_for_line, wait_live
 
 BACKEND = Path(__file__).parents[2] / "triton_light" / "model.py"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ORDER = ("check", "unit", "golden", "property", "sequence", "border", "export", "triton", "api", "cluster")
 #: The files of each part that take longest, longest first: begun early, so that in the end no worker is left alone with one.
 LONGEST = (
+    "tests/sequence/test_walk.py",
+    "tests/sequence/test_faults.py",
     "tests/sequence/test_disorder.py",
     "tests/export/test_small_tower.py",
     "tests/export/test_vit_b32.py",

@@ -101,6 +101,8 @@ def lives(namespace: Namespace, name: str) -> dict[str, tuple[int, str]]:
 def committed_id(namespace: Namespace, name: str, profile: str = "cpu") -> str:
     """Give the id of the config that a pod would start with."""
     config_map = namespace.kubectl.the("configmap", f"{name}-config")
+    if json.loads(config_map["data"]["revisions.json"])["slot"]:
+        config_map = namespace.kubectl.the("configmap", f"{name}-config-b")
     text = config_map["data"][f"{profile}.pbtxt"]
     return str(text.split(CONFIG_ID, 1)[1].split("string_value:", 1)[1].split('"')[1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import random
 from collections.abc import Callable
@@ -37,11 +38,30 @@ from support.fake_triton import FakeTriton, TritonServer, Upload
 from support.server_side_apply import Object
 
 KEY = Key(NAMESPACE, NAME)
+#: More turns of the event loop than any step takes between two waits.
+_MOST_TURNS = 1000
+_STEP_POLL_S = 0.01
 _WATCHED = frozenset(r.kind for r in (CLIP_MODELS, *CHILDREN))
 
 
 class Killed(BaseException):
     """The operator's process ended, here and now."""
+
+
+class _Line:
+    """What one run of the operator has in its hand of the world: cut when its process ends, whatever its tasks still want to do."""
+
+    def __init__(self, target: Any, simulation: Simulation, epoch: int) -> None:
+        self._target, self._simulation, self._epoch = target, simulation, epoch
+
+    def __getattr__(self, name: str) -> Any:
+        async def ask(*args: Any, **kwargs: Any) -> Any:
+            if self._simulation.epoch != self._epoch:
+                raise Killed
+            self._simulation.triton.epoch = self._epoch
+            return await getattr(self._target, name)(*args, **kwargs)
+
+        return ask
 
 
 class Simulation:
@@ -60,29 +80,60 @@ class Simulation:
         }
         self.log: list[str] = []
         self.passes = 0
+        self.epoch = 0
+        self._logged = 0
         self._timer: float | None = None
+        self._pass: asyncio.Task[None] | None = None
         self.start_operator()
 
     # The operator.
 
     def start_operator(self) -> None:
         """Start it anew, with nothing remembered. `list_all` must follow."""
+        self.epoch += 1
         self.operator = build_operator(
-            self.cluster,
-            self.triton,
+            cast("Any", _Line(self.cluster, self, self.epoch)),
+            cast("Any", _Line(self.triton, self, self.epoch)),
             root_key=b"root",
             render=RenderSettings(),
             clock=self.clock,
             jitter=lambda: 1.0,
         )
+        self._pass = None
         self.reconciler, self.queue = self.operator.reconciler, self.operator.queue
         self._timer = None
 
     async def restart_operator(self) -> None:
         self.log.append("the operator starts anew")
+        old_steps, old_pass = self.steps, self._pass
         self.start_operator()
+        if old_pass is not None:
+            old_pass.cancel()
+            await asyncio.gather(old_pass, return_exceptions=True)
+        if old_steps is not None:
+            await old_steps.cancel_all()
         self.cluster.undelivered.clear()
         await self.operator.list_all(cast("Cluster", self.cluster), ())
+
+    @property
+    def steps(self) -> Any:
+        """Give the operator's runner of steps, where it has one."""
+        return getattr(self.operator, "steps", None)
+
+    @property
+    def has_steps(self) -> bool:
+        """Tell whether the operator does something beside its passes."""
+        return self.steps is not None and not self.steps.is_idle
+
+    async def let_run(self) -> None:
+        """Let the operator's tasks run until all of them wait for something."""
+        ready = getattr(asyncio.get_running_loop(), "_ready")  # noqa: B009 - nothing else tells
+        for _ in range(_MOST_TURNS):
+            await asyncio.sleep(0)
+            if not ready:
+                self.log_writes()
+                return
+        self.fail("the operator's tasks do not come to rest")
 
     def deliver(self, kind: str) -> None:
         """Deliver the oldest event of a kind."""
@@ -98,20 +149,53 @@ class Simulation:
             while self.cluster.undelivered[kind]:
                 self.deliver(kind)
 
+    def begin_pass(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Begin a pass, which goes on whenever tasks may run: `is_passing` tells when it has ended."""
+        assert not self.is_passing
+        self._pass = (loop or asyncio.get_running_loop()).create_task(self.work())
+
+    @property
+    def is_passing(self) -> bool:
+        if self._pass is not None and self._pass.done():
+            ended, self._pass = self._pass, None
+            ended.result()
+        return self._pass is not None
+
+    async def pass_on(self) -> None:
+        """Begin a pass, and let it come as far as it can without an answer of Triton's."""
+        self.begin_pass()
+        await self.let_run()
+
+    def serve(self) -> None:
+        """Let the oldest call to Triton go on in good order."""
+        call = next(c for c in self.triton.calls if self.triton.choices(c))
+        choice = self.triton.choices(call)[0]
+        self.log.append(f"triton: {choice} {call}")
+        self.triton.choose(call, choice)
+
     async def work(self) -> None:
         """Make one pass."""
         key = await self.queue.get()
         self._timer = None  # as the queue does it: a pass begins, and says anew when the next one is due
-        before = len(self.cluster.writes)
         self.passes += 1
         try:
             outcome = await self.reconciler.reconcile(key)
         finally:
             self.queue.done(key)
-            self.log += [f"operator: {w}" for w in self.cluster.writes[before:]]
+            self.log_writes()
         delay_s = self.operator.requeue_delay_s(key, outcome)
         if delay_s is not None:
             self._timer = self.clock.seconds + delay_s
+
+    def log_writes(self) -> None:
+        """Log what the operator has written since the last time. Loads that wait for their effect are logged as calls."""
+        new, self._logged = self.cluster.writes[self._logged :], len(self.cluster.writes)
+        self.log += [f"operator: {w}" for w in new if not (self.triton.is_suspended and w.startswith("load "))]
+
+    @property
+    def next_pass_at(self) -> float | None:
+        """Give the time that the next pass waits for."""
+        return self._timer
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
@@ -126,12 +210,17 @@ class Simulation:
         """Let everything happen in order, until nothing is left but waiting for a time. `look` is called after whatever happened."""
         for _ in range(steps):
             self.deliver_all()
-            if len(self.queue):
-                await self.work()
+            await self.let_run()
+            if len(self.queue) and not self.is_passing:
+                await (self.pass_on() if self.triton.is_suspended else self.work())
+            elif self.triton.calls:
+                self.serve()
             elif self._timer is not None and self._timer <= self.clock.seconds:
                 self.advance(0)
             elif following := self.controllers.steps():
                 self._step(following[0])
+            elif self.has_steps or self.is_passing:
+                await asyncio.sleep(_STEP_POLL_S)  # one polls: by the loop's own clock
             else:
                 return
             look()
@@ -142,9 +231,10 @@ class Simulation:
         end = self.clock.seconds + seconds
         while True:
             await self.settle(look=look)
-            if self._timer is None or self._timer > end:
+            due = [t for t in (self._timer, self.kubelet.next_time()) if t is not None]
+            if not due or min(due) > end:
                 return
-            self.advance(self._timer - self.clock.seconds)
+            self.advance(min(due) - self.clock.seconds)
 
     async def settle_at_random(self, rng: random.Random, *, steps: int = 3000) -> None:
         """Let everything happen in any order in which it could."""
@@ -153,9 +243,13 @@ class Simulation:
             kinds = [k for k, events in sorted(self.cluster.undelivered.items()) if events]
             choices = ["pass"] * bool(len(self.queue)) + ["step"] * bool(following) + ["event"] * bool(kinds)
             if not choices:
-                if self._timer is None:
+                if self.has_steps:
+                    await asyncio.sleep(_STEP_POLL_S)
+                    continue
+                due = [t for t in (self._timer, self.kubelet.next_time()) if t is not None]
+                if not due:
                     return
-                self.advance(self._timer - self.clock.seconds)
+                self.advance(min(due) - self.clock.seconds)
                 continue
             match rng.choice(choices):
                 case "pass":
@@ -164,6 +258,7 @@ class Simulation:
                     self._step(rng.choice(following))
                 case _:
                     self.deliver(rng.choice(kinds))
+            await self.let_run()
         self.fail("it does not come to rest")
 
     def _step(self, step: tuple[str, Any]) -> None:
@@ -224,6 +319,9 @@ class Simulation:
         found = self.condition(kind)
         return (found["status"], found["reason"]) if found else None
 
+    def says_ready(self) -> bool:
+        return (self.clip.get("status") or {}) != {} and (self.says("Ready") or ("",))[0] == "True"
+
     def events(self) -> list[str]:
         """List the reasons of the events that were told, in order."""
         return [
@@ -250,6 +348,8 @@ class Simulation:
                 kept["status"] = obj["status"]
                 for condition in kept["status"].get("conditions", ()):
                     condition.pop("lastTransitionTime")
+                for pod in kept["status"].get("pods", ()):
+                    pod.pop("name")
             state[f"{obj['kind']} {name}"] = kept
         return state
 

@@ -150,6 +150,7 @@ _verifications = _optional(
     tolerance=st.sampled_from(["0.9", "0.95", "0.9999", "1", "1.0", "0.999999999"]),
     embeddingSpace=st.sampled_from(["Locked", "Unlocked"]),
 )
+_rollouts = _optional(strategy=st.sampled_from(["InPlace", "Replace"]))
 
 
 @st.composite
@@ -163,6 +164,7 @@ def _specs(draw: st.DrawFn) -> dict[str, Any]:
         instances=_optional(count=st.integers(1, 32)),
         optimization=_optimizations,
         service=_services,
+        rollout=_rollouts,
         paused=st.booleans(),
     )
     return {"profile": draw(st.sampled_from(["cpu", "gpu"])), **draw(_versions()), **draw(rest)}

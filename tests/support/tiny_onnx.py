@@ -70,6 +70,7 @@ class TinyOptions(TypedDict, total=False):
     batch: str | int
     extra_output: str | None
     fault: Fault
+    memory_mib: int
     note: str
 
 
@@ -85,17 +86,21 @@ def build_tiny_onnx(
     batch: str | int = "batch",
     extra_output: str | None = None,
     fault: Fault = Fault.NONE,
+    memory_mib: int = 0,
     note: str = "",
 ) -> bytes:
     """Return the model's bytes; `batch` as a number makes the batch dimension fixed.
 
-    Another `note` makes other bytes that embed the same: another version of the same embedding space.
+    Another `note` makes other bytes that embed the same: another version of the same embedding space. So does `memory_mib`: whoever loads the
+    model takes so much more memory, and the file is as small.
     """
     if image_size < GRID:
         raise ValueError(f"image_size {image_size} is below the grid of {GRID}")
     parts = _Parts()
     features = _add_tower(parts, seed=seed, image_size=image_size, dimension=dimension, input_name=input_name)
     result = _add_fault(parts, fault)
+    if memory_mib:
+        result = _add_memory(parts, result, memory_mib)
     parts.node("Cast", [result], output_name, to=output_dtype.value)
     outputs = [helper.make_tensor_value_info(output_name, output_dtype.value, [batch, dimension])]
     if extra_output is not None:
@@ -175,6 +180,18 @@ def _add_fault(parts: _Parts, fault: Fault) -> str:
 
 def _add_product(parts: _Parts, factor: float) -> str:
     return parts.node("Mul", ["tiny_vector", parts.constant("tiny_factor", factor)], "tiny_scaled")
+
+
+def _add_memory(parts: _Parts, result: str, mib: int) -> str:
+    """Add a zero out of very many: a constant that ONNX Runtime makes when it loads, and keeps, for which zero is wanted it learns later."""
+    parts.constants.append(numpy_helper.from_array(np.asarray([mib * 2**18], dtype=np.int64), "tiny_many"))
+    parts.constants.append(numpy_helper.from_array(np.asarray(0, dtype=np.int64), "tiny_first"))
+    parts.node("ConstantOfShape", ["tiny_many"], "tiny_zeros")
+    parts.node("ReduceMax", [result], "tiny_largest", keepdims=0)
+    parts.node("Cast", ["tiny_largest"], "tiny_number", to=TensorProto.INT64)
+    parts.node("Mul", ["tiny_number", "tiny_first"], "tiny_which")
+    parts.node("Gather", ["tiny_zeros", "tiny_which"], "tiny_zero")
+    return parts.node("Add", [result, "tiny_zero"], "tiny_large")
 
 
 def _weights(seed: int, rows: int, columns: int) -> npt.NDArray[np.float32]:

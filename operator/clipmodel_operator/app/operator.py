@@ -12,13 +12,15 @@ from clipmodel_operator.clients.cluster import Cluster
 from clipmodel_operator.models.names import MANAGED_SELECTOR, Key
 from clipmodel_operator.models.ownership import owner_of
 from clipmodel_operator.models.resources import CHILDREN, CLIP_MODELS, Resource
-from clipmodel_operator.reconcile.fleet import Triton
+from clipmodel_operator.reconcile.fleet import Fleet
 from clipmodel_operator.reconcile.reconciler import Reconciler, Store
+from clipmodel_operator.reconcile.server_steps import Triton
 from clipmodel_operator.rendering.settings import RenderSettings
 from clipmodel_operator.runtime.backoff import Backoff
 from clipmodel_operator.runtime.cache import ObjectCache
 from clipmodel_operator.runtime.clock import Clock, SystemClock
 from clipmodel_operator.runtime.queue import WorkQueue
+from clipmodel_operator.runtime.steps import StepRunner
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +28,19 @@ logger = logging.getLogger(__name__)
 class Operator:
     """Cache, queue and reconciler, joined: the sink of all watch events, and the workers behind it."""
 
-    def __init__(self, *, cache: ObjectCache, queue: WorkQueue[Key], reconciler: Reconciler, backoff: Backoff) -> None:
+    def __init__(
+        self,
+        *,
+        cache: ObjectCache,
+        queue: WorkQueue[Key],
+        reconciler: Reconciler,
+        steps: StepRunner[Key],
+        backoff: Backoff,
+    ) -> None:
         self.cache = cache
         self.queue = queue
         self.reconciler = reconciler
+        self.steps = steps
         self._backoff = backoff
 
     def observe(self, resource: Resource, obj: Mapping[str, Any], *, deleted: bool) -> None:
@@ -106,6 +117,9 @@ def build_operator(
     """Put an operator together. Tests give a clock and a jitter of their own; the program takes the machine's."""
     clock = clock or SystemClock()
     cache = ObjectCache(owner_of)
-    reconciler = Reconciler(store=store, cache=cache, triton=triton, settings=render, root_key=root_key, clock=clock)
+    queue: WorkQueue[Key] = WorkQueue()
+    steps: StepRunner[Key] = StepRunner()
+    fleet = Fleet(triton, steps, clock, queue.add)
+    reconciler = Reconciler(store=store, cache=cache, fleet=fleet, settings=render, root_key=root_key, clock=clock)
     backoff = Backoff(jitter=jitter, now=clock.monotonic)
-    return Operator(cache=cache, queue=WorkQueue(), reconciler=reconciler, backoff=backoff)
+    return Operator(cache=cache, queue=queue, reconciler=reconciler, steps=steps, backoff=backoff)

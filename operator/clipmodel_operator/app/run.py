@@ -104,4 +104,5 @@ async def _run_until_watches_end(operator: Operator, cluster: Cluster, options: 
     finally:
         for task in (watches, *tasks):
             task.cancel()
+        await operator.steps.cancel_all()
         await asyncio.gather(watches, *tasks, return_exceptions=True)

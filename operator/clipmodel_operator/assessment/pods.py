@@ -40,10 +40,66 @@ def is_unproven(view: PodView) -> bool:
     return is_running(view.pod) and (view.loaded is None or view.loaded.difference is not None)
 
 
-def incarnation(pod: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name this run of this pod: a restarted container is another one, and must prove itself again."""
+def run_of(pod: Mapping[str, Any]) -> str:
+    """Name this run of this pod's Triton: a container that was started again is another run, and has proven nothing."""
+    return f"{pod['metadata']['uid']}/{_server_container(pod).get('containerID', '')}"
+
+
+def uid_of_run(run: str) -> str:
+    """Give the uid of the pod that a run is of."""
+    return run.split("/", 1)[0]
+
+
+def _server_container(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the status of Triton's container; a mesh may have added others."""
     containers = _status(pod).get("containerStatuses") or ()
-    return (pod["metadata"]["uid"], *(str(c.get("containerID", "")) for c in containers))
+    found: Mapping[str, Any] = next((c for c in containers if c.get("name") == names.SERVER_CONTAINER), {})
+    return found
+
+
+def has_started(pod: Mapping[str, Any]) -> bool:
+    """Tell whether the startup probe of this run has passed: it is not asked again, whatever is loaded later."""
+    return bool(_server_container(pod).get("started")) or is_ready(pod)
+
+
+def restarts(pod: Mapping[str, Any]) -> int:
+    return int(_server_container(pod).get("restartCount") or 0)
+
+
+def last_end(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give how Triton's container ended last; empty where it never did."""
+    container = _server_container(pod)
+    found: Mapping[str, Any] = (
+        (container.get("state") or {}).get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
+    )
+    return found
+
+
+def has_ended(pod: Mapping[str, Any]) -> bool:
+    """Tell whether Triton's container has ended, and is not started again yet: at once, or when kubelet's back-off is over."""
+    container = _server_container(pod)
+    state, last = container.get("state") or {}, container.get("lastState") or {}
+    return "terminated" in state or ("waiting" in state and "terminated" in last)
+
+
+def is_crashing(pod: Mapping[str, Any]) -> bool:
+    """Tell whether Triton ended more than once and is not started at once again: kubelet's own word for it."""
+    waiting = (_server_container(pod).get("state") or {}).get("waiting") or {}
+    return waiting.get("reason") == "CrashLoopBackOff" and not is_ending(pod)
+
+
+def may_read(pod: Mapping[str, Any]) -> bool:
+    """Tell whether a container of the pod may start again, and read its files anew: also one that is being deleted, until it is gone."""
+    return _status(pod).get("phase") not in {"Succeeded", "Failed"}
+
+
+def slot_of(pod: Mapping[str, Any]) -> str:
+    """Name the slot that the pod reads: which of the two ConfigMaps it mounts."""
+    for volume in (pod.get("spec") or {}).get("volumes") or ():
+        if volume.get("name") == "config":
+            name = str((volume.get("configMap") or {}).get("name", ""))
+            return names.SLOT_B if name.endswith(f"-config-{names.SLOT_B}") else ""
+    return ""
 
 
 def started_profile(pod: Mapping[str, Any]) -> str:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from clipmodel_operator.models.errors import RetryError, StalledError
 
-#: A pod that runs but does not answer, or answers wrongly, raises no event when that changes.
-POD_RECHECK_S = 5.0
 #: A Retry-After that is longer is cut: for so long nothing is told of the ClipModel.
 LONGEST_RETRY_AFTER_S = 60.0
 
@@ -24,8 +22,8 @@ class PassOutcome:
     """Seconds after which failed syncs have waited long enough."""
     surge_recheck_s: float | None = None
     """Seconds after which a surge pod that has no node has waited long enough."""
-    has_unproven_pod: bool = False
-    """A pod runs, and does not answer with the proven embeddings."""
+    rollout_recheck_s: float | None = None
+    """Seconds until a step on a pod, or an attempt, may be tried again."""
 
     @property
     def has_world_failed(self) -> bool:
@@ -48,14 +46,14 @@ def plan_requeue(outcome: PassOutcome, *, backoff_s: float) -> float | None:
     """Give the seconds until the next pass; None where an event, or the sweep, is enough.
 
     `backoff_s` counts only for a pass that failed. Where the world failed, the pass does not go on at once, nor at the pace of a pod's recheck: that
-    would make the backoff void. Where a rule of the cluster denies an object, the rest of the pass was made, and pods are rechecked. A Retry-After
+    would make the backoff void. Where a rule of the cluster denies an object, the rest of the pass was made, and pods are tried again. A Retry-After
     of the API server is a lower bound of all.
     """
     deadlines = [*outcome.sync_retries_s]
     if outcome.surge_recheck_s is not None:
         deadlines.append(outcome.surge_recheck_s)
-    if outcome.has_unproven_pod and not outcome.has_world_failed:
-        deadlines.append(POD_RECHECK_S)
+    if outcome.rollout_recheck_s is not None and not outcome.has_world_failed:
+        deadlines.append(outcome.rollout_recheck_s)
     if outcome.has_failed:
         return max(min([backoff_s, *deadlines]), retry_after_s(outcome))
     if outcome.has_changed:

@@ -92,7 +92,7 @@ def _synced(view: ModelView) -> Said:
 
 def _verified(view: ModelView) -> Said:
     for pod in view.pods:
-        if pod.loaded is not None and pod.loaded.difference is not None:
+        if pod.loaded is not None and pod.loaded.is_wrong:
             message = (
                 f"pod {pod.pod['metadata']['name']}: {pod.loaded.difference}. Its embeddings are not those proven at sync: "
                 "see its log, and the image's version."
@@ -106,11 +106,14 @@ def _verified(view: ModelView) -> Said:
     return Said("Unknown", reasons.GOLDEN_CHECK_PENDING, message)
 
 
-def _available(serving: Sequence[int], subject: Subject) -> Said:
+def _available(serving: Sequence[int], subject: Subject, view: ModelView) -> Said:
     if serving:
         return Said("True", reasons.PODS_READY, f"{_versions(serving)} can be asked.")
     if subject.replicas == 0:
         return Said("False", reasons.SCALED_TO_ZERO, "spec.serving.replicas is 0.")
+    if any(is_ready(p.pod) for p in view.pods):
+        # It may answer clients, and is too busy for us.
+        return Said("False", reasons.PODS_NOT_READY, "No ready pod has answered the golden check.")
     return Said("False", reasons.PODS_NOT_READY, "No Triton pod is ready.")
 
 
@@ -150,8 +153,7 @@ def _verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> _Verd
     if subject.is_paused:
         return _paused_verdict(subject, view, serving)
     if view.config_failure is not None:
-        message = f"The new configuration is not taken over: {view.config_failure.message} Correct the spec."
-        return _stalled(view.config_failure.reason, _with_what_serves(message, serving))
+        return _config_verdict(view.config_failure, serving)
     troubled = _first_trouble(view, chosen_only=True)
     if troubled is not None:
         return _version_verdict(troubled, serving)
@@ -163,6 +165,17 @@ def _verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> _Verd
     return _pods_verdict(subject, view, serving)
 
 
+def _config_verdict(failure: Failure, serving: Sequence[int]) -> _Verdict:
+    """Speak of a configuration that pods do not take; of a version, where the failure is one's."""
+    what = "The new configuration is not taken over" if failure.version is None else f"version {failure.version}"
+    message = f"{what}: {failure.message.rstrip('.')}."
+    if not failure.is_final:
+        return _working(failure.reason, _with_what_serves(message, serving), retrying=True)
+    if failure.reason in {reasons.SERVER_REJECTED, reasons.GOLDEN_CHECK_FAILED, reasons.SERVER_FAILED}:
+        message += " Correct the spec."
+    return _stalled(failure.reason, _with_what_serves(message, serving))
+
+
 def _paused_verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -> _Verdict:
     """Speak of what serves alone: what the spec asks for beyond that waits, and is nobody's failure."""
     verified = _verified(view)
@@ -172,6 +185,11 @@ def _paused_verdict(subject: Subject, view: ModelView, serving: Sequence[int]) -
         message = "No proven pod serves, and while spec.paused is true nothing is done about it: set it to false."
         return _Verdict(Said("False", reasons.PAUSED, message))
     count = sum(1 for p in view.pods if _is_proven(p))
+    if not any(_is_proven(p) and p.is_current for p in view.pods):
+        message = (
+            f"spec.paused stopped a change midway: {_versions(serving)} on {_pods(count)}, none with what is committed."
+        )
+        return _Verdict(Said("Unknown", reasons.PAUSED, message))
     message = f"{_versions(serving)} of {subject.model_name} on {_pods(count)}, proven by the golden check."
     return _Verdict(Said("True", reasons.SERVING, message))
 
@@ -294,7 +312,7 @@ def assess_status(subject: Subject, view: ModelView, *, now: datetime) -> ClipMo
         reasons.PAUSED: _paused(subject),
         reasons.SYNCED: _synced(view),
         reasons.VERIFIED: _verified(view),
-        reasons.AVAILABLE: _available(serving, subject),
+        reasons.AVAILABLE: _available(serving, subject, view),
     }
     versions = [_version_status(v, view, serving) for v in _listed(view, serving)]
     return ClipModelStatus(
@@ -304,6 +322,8 @@ def assess_status(subject: Subject, view: ModelView, *, now: datetime) -> ClipMo
         model_name=subject.model_name,
         versions=versions or subject.previous.versions,
         serving_versions=list(serving),
+        rollout=view.rollout,
+        pods=list(view.pod_list),
         endpoints=subject.endpoints,
         replicas=sum(1 for p in view.pods if "deletionTimestamp" not in p.pod["metadata"]),
         ready_replicas=sum(1 for p in view.pods if p.is_current and _is_proven(p)),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from clipmodel_contract.report import Failure
 from clipmodel_operator.api.v1alpha1.spec import Profile
-from clipmodel_operator.api.v1alpha1.status import ClipModelStatus, Endpoints
+from clipmodel_operator.api.v1alpha1.status import ClipModelStatus, Endpoints, PodStatus, RolloutStatus
 from clipmodel_operator.models.observed import PodView
 from clipmodel_operator.models.version import Version
 
@@ -37,10 +37,13 @@ class ModelView:
     committed: tuple[int, ...] = ()
     pods: tuple[PodView, ...] = field(default=())
     pending: int = 0
-    """Ready pods that do not run the target yet."""
+    """Ready pods that do not run what they should yet."""
     refused_pods: str | None = None
     """Why the Deployment may not make the pods that it should: a quota, say."""
     is_rolling: bool = False
     """The Deployment still has pods of an earlier template: another image, say, or other resources."""
     config_failure: Failure | None = None
+    """Why pods do not take the target."""
     blocked: Failure | None = None
+    rollout: RolloutStatus | None = None
+    pod_list: tuple[PodStatus, ...] = ()

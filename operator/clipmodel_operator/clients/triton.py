@@ -13,13 +13,20 @@ from clipmodel_contract import golden
 from clipmodel_contract.control import CONTROL_HEADER
 from clipmodel_contract.ports import HTTP_PORT
 from clipmodel_contract.tensors import Tensors
-from clipmodel_operator.models.errors import RejectedError, RetryError
+from clipmodel_operator.clients.load_errors import parse_load_error, summarize_load_error
+from clipmodel_operator.models.errors import LoadRefusedError, RejectedError, RetryError
 from clipmodel_operator.models.server import Server
 
 # A golden image is 0.6 MB and takes about 0.1 s on two cores; behind a full queue it may wait.
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 # Loading reads the whole version from the volume: 352 MB over a slow network file system take minutes.
 _LOAD_TIMEOUT = aiohttp.ClientTimeout(total=900, connect=5)
+#: Bytes. The largest answer that counts is the list of a repository.
+_LONGEST_ANSWER = 4 << 20
+_MESSAGE_LENGTH = 240
+#: What Triton says no with under other codes than 400 and 404 (2.51): a model that is not loaded, a config that it cannot read, and a Python backend whose
+#: process is gone while the server goes on.
+_SAYS_NO = ("is not at ready state", "failed to poll from model repository", "is not healthy")
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -43,19 +50,20 @@ class TritonClient:
         headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout = _TIMEOUT,  # noqa: ASYNC109 - aiohttp's own, with its parts
     ) -> tuple[bytes, Mapping[str, str]]:
-        """Send one request. Raises RejectedError where Triton says no (400), RetryError for anything else that is no answer."""
+        """Send one request. Raises RejectedError where Triton says no, RetryError for anything else that is no answer."""
         host = f"[{server.address}]" if ":" in server.address else server.address
         url = f"http://{host}:{HTTP_PORT}{path}"
         sent = {CONTROL_HEADER: server.control_key, **(headers or {})}
         try:
             async with self.session.request(method, url, data=body, headers=sent, timeout=timeout) as answer:
-                content = await answer.read()
+                content = await _read(answer)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise RetryError(f"Triton does not answer: {error!r}") from error
-        if answer.status == 400:
-            raise RejectedError(_error_of(content))
         if answer.status != 200:
-            raise RetryError(f"Triton answers HTTP {answer.status}: {_error_of(content)}")
+            said = _error_of(content)
+            if answer.status in {400, 404} or any(words in said for words in _SAYS_NO):
+                raise RejectedError(said)
+            raise RetryError(f"Triton answers HTTP {answer.status}: {said[:_MESSAGE_LENGTH]}")
         return content, answer.headers
 
     async def embed_golden(
@@ -82,12 +90,18 @@ class TritonClient:
         return _parse(content)
 
     async def load(self, server: Server, model: str, config: Mapping[str, Any]) -> None:
-        """Load a model with exactly this config, whatever it ran with before; gives back when it serves. Raises RejectedError with Triton's words.
+        """Load a model with exactly this config, whatever it ran with before; gives back when it serves. Raises LoadRefusedError with Triton's words.
 
         The config is always sent: a load without it compares file times, and after one with it does nothing and says 200.
         """
         body = json.dumps({"parameters": {"config": json.dumps(config)}}).encode()
-        await self._request(server, "POST", f"/v2/repository/models/{model}/load", body=body, timeout=_LOAD_TIMEOUT)
+        try:
+            await self._request(server, "POST", f"/v2/repository/models/{model}/load", body=body, timeout=_LOAD_TIMEOUT)
+        except RejectedError as error:
+            said = str(error)
+            raise LoadRefusedError(
+                summarize_load_error(said, length=_MESSAGE_LENGTH), causes=parse_load_error(said)
+            ) from error
 
     async def unload(self, server: Server, model: str) -> None:
         """Ask for a model to be unloaded; `loaded_versions` tells when it is."""
@@ -101,9 +115,20 @@ class TritonClient:
         return frozenset(int(e["version"]) for e in entries if str(e.get("version", "")).isdigit())
 
 
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    """Read an answer, as far as anybody needs it: Triton's errors have no end of their own."""
+    parts, size = list[bytes](), 0
+    async for part in answer.content.iter_chunked(1 << 16):
+        parts.append(part)
+        size += len(part)
+        if size > _LONGEST_ANSWER:
+            break
+    return b"".join(parts)[:_LONGEST_ANSWER]
+
+
 def _error_of(content: bytes) -> str:
     try:
-        return str(json.loads(content)["error"])[:300]
+        return str(json.loads(content)["error"])
     except (ValueError, KeyError, TypeError):
         return content[:200].decode(errors="replace")
 

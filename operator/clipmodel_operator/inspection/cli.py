@@ -60,7 +60,11 @@ def status(
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Show what a ClipModel does: versions, conditions, pods, the progress of its sync, events.
+    """Show what a ClipModel does: versions, revisions, conditions, pods, the progress of its sync, events.
+
+    A revision is all that decides what servers answer. Shown are the one that pods have proven
+    last, the one that the spec asks for, how far pods are on the way to it, which one each
+    pod runs, and after a failure when it is tried next, and how to have it tried at once.
 
     Reads with your own rights (the role `view` is enough). With the right to get
     pods/proxy, which `edit` has, each pod's Triton is asked what it has loaded.
@@ -122,7 +126,9 @@ def diff(
 
     Renders it as this release of the operator does, and compares with the objects
     in the cluster, in the fields that are the operator's. Then it says which changes
-    restart pods and which are taken over by running servers. Nothing is written.
+    restart pods and which are taken over by running servers: which revision is proven,
+    whether the edit makes another one, and whether that goes in place, by new pods, or is
+    only verified (a tolerance). Nothing is written.
     For the ClipModel itself: `kubectl diff -f FILE`.
 
     ```

@@ -15,11 +15,12 @@ from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_clip_mode
 from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.clients.reader import ReadForbiddenError
 from clipmodel_operator.inspection.codes import DiffCode
-from clipmodel_operator.inspection.consequences import Consequence, list_consequences
+from clipmodel_operator.inspection.consequences import Consequence, changes_config, list_consequences
 from clipmodel_operator.inspection.difference import ObjectDiff, compare
 from clipmodel_operator.inspection.gather import Reads
+from clipmodel_operator.inspection.revisions import Revisions, assess_revisions
 from clipmodel_operator.models import names
-from clipmodel_operator.models.errors import ClipModelError
+from clipmodel_operator.models.errors import ClipModelError, StalledError
 from clipmodel_operator.models.observed import Observed
 from clipmodel_operator.models.ownership import is_foreign
 from clipmodel_operator.models.resources import (
@@ -101,6 +102,17 @@ def _decided(model: ClipModel, live: Live, profile: str | None) -> ClipModel:
     return with_profile(model, known)
 
 
+def _present(live: Live, profile: Profile) -> ClipModel | None:
+    """Read the ClipModel that is in the cluster; None where there is none, or it cannot be read."""
+    if live.clip is None:
+        return None
+    try:
+        present = parse_clip_model(live.clip)
+    except StalledError:
+        return None
+    return with_profile(present, known_profile(present, live.observed) or profile)
+
+
 def _image_of(workload: Object | None) -> str | None:
     if workload is None:
         return None
@@ -175,7 +187,8 @@ async def show_diff(
         observed = replace(observed, claim=await reads.get(CLAIMS, where, model.spec.storage.existing_claim))
     # What is not known before it is made: the control key's Secret is named after the key.
     secret = secret_in_use(observed.deployment) or names.secret_name(name, "")
-    expected = plan_expected(model, observed, settings, secret_name=secret, now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    expected = plan_expected(model, observed, settings, secret_name=secret, now=now)
     objects = [with_hash(o) for o in expected.objects]
     present = await asyncio.gather(*(reads.get(BY_KIND[o["kind"]], where, o["metadata"]["name"]) for o in objects))
     for found in present:
@@ -184,7 +197,12 @@ async def show_diff(
             notes.append(f"{what} is there and is not this ClipModel's: the operator would refuse (ObjectRejected).")
     diffs = [compare(found, wanted, unproven=expected.unproven) for found, wanted in zip(present, objects, strict=True)]
     diffs += [compare(None, job) for job in expected.jobs]
-    return print_diff(console, diffs, expected, live, model=model, notes=notes)
+    revisions, in_cluster = None, _present(live, model.spec.profile)
+    if in_cluster is not None:
+        wanted = plan_expected(in_cluster, observed, settings, secret_name=secret, now=now)
+        is_config_new = changes_config(diffs)
+        revisions = assess_revisions(model, expected, present=in_cluster, wanted=wanted, is_config_new=is_config_new)
+    return print_diff(console, diffs, expected, live, model=model, revisions=revisions, notes=notes)
 
 
 def print_diff(
@@ -194,6 +212,7 @@ def print_diff(
     live: Live,
     *,
     model: ClipModel,
+    revisions: Revisions | None,
     notes: Sequence[str],
 ) -> DiffCode:
     """Print every object's difference, then what follows from them."""
@@ -205,7 +224,11 @@ def print_diff(
     if is_same:
         console.print(f"No difference: {model.key} is as the operator would make it.", style="green")
     consequences = list_consequences(
-        changed, expected, pods=live.observed.server_pods, replicas=model.spec.serving.replicas
+        changed,
+        expected,
+        pods=live.observed.server_pods,
+        replicas=model.spec.serving.replicas,
+        revisions=revisions,
     )
     if consequences:
         console.print(Text("\nWhat the operator would do", style="bold"))

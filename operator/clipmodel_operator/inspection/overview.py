@@ -93,6 +93,31 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutFacts:
+    """The revisions (all that decides what servers answer), and the attempt to bring pods from the proven one to the target."""
+
+    proven_revision: str | None
+    target_revision: str | None
+    phase: str | None
+    """None at rest."""
+    tries: int | None
+    not_before: str | None
+    """When the target is tried again at the earliest, as status has it."""
+    due_s: float | None
+    """The same in seconds from now."""
+    reason: str | None
+    """Why the last try failed."""
+    advice: str | None
+    """What a person can do to have the target tried."""
+    is_current: bool = True
+    """It is of the present spec."""
+
+    @property
+    def is_at_rest(self) -> bool:
+        return self.phase is None and self.proven_revision == self.target_revision is not None
+
+
+@dataclass(frozen=True, slots=True)
 class PodFacts:
     """One Triton pod."""
 
@@ -106,6 +131,8 @@ class PodFacts:
     loaded: tuple[Loaded, ...] | None
     """None where it could not be asked."""
     trouble: str | None
+    revision: str | None = None
+    """None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +172,10 @@ class Overview:
     pods: tuple[PodFacts, ...]
     events: tuple[EventFacts, ...]
     notes: tuple[str, ...]
+    strategy: str = "InPlace"
+    """How a change of what servers answer reaches them."""
+    rollout: RolloutFacts | None = None
+    """None where status has none: before the first sync, or of an older operator."""
 
     @property
     def is_settled(self) -> bool:
@@ -152,12 +183,17 @@ class Overview:
         return self.outcome is Outcome.READY or self.stalled or self.reason == reasons.SCALED_TO_ZERO
 
 
-def _age_s(stamp: object, now: datetime) -> float | None:
+def _seconds_until(stamp: object, now: datetime) -> float | None:
     try:
         then = datetime.fromisoformat(str(stamp))
     except ValueError:
         return None
-    return max(0.0, (now - then.astimezone(UTC)).total_seconds())
+    return (then.astimezone(UTC) - now).total_seconds()
+
+
+def _age_s(stamp: object, now: datetime) -> float | None:
+    until = _seconds_until(stamp, now)
+    return None if until is None else max(0.0, -until)
 
 
 def _labels(obj: Object) -> Mapping[str, Any]:
@@ -238,6 +274,47 @@ def _conditions(clip: Object, now: datetime) -> tuple[ConditionFacts, ...]:
     )
 
 
+def retry_command(namespace: str, name: str) -> str:
+    """Give the command that has what failed tried again at once; each call of it gives another value."""
+    return f'kubectl annotate -n {namespace} clip {name} {names.ANNOTATION_RETRY}="$(date +%s)" --overwrite'
+
+
+def _advice(clip: Object, rollout: Object) -> str | None:
+    """Say what has a target tried that waits: nothing where it is on its way, or is reached."""
+    target, phase = rollout.get("targetRevision"), rollout.get("phase")
+    if target is None or phase not in {None, "Waiting"} or (phase is None and target == rollout.get("provenRevision")):
+        return None
+    if (clip.get("spec") or {}).get("paused"):
+        return "Nothing is tried while spec.paused is true."
+    if phase is None and rollout.get("reason") is None:
+        return None  # it has not begun yet
+    retry = retry_command(clip["metadata"]["namespace"], clip["metadata"]["name"])
+    if rollout.get("notBefore") is None:
+        return (
+            f"It is not tried again by itself. Correct the spec; or, where the cause is mended outside of it: {retry}"
+        )
+    return f"To have it tried at once: {retry}"
+
+
+def _rollout(clip: Object, now: datetime) -> RolloutFacts | None:
+    status = clip.get("status") or {}
+    rollout = status.get("rollout")
+    if not rollout:
+        return None
+    is_current = status.get("observedGeneration") == clip["metadata"].get("generation")
+    return RolloutFacts(
+        proven_revision=rollout.get("provenRevision"),
+        target_revision=rollout.get("targetRevision"),
+        phase=rollout.get("phase"),
+        tries=rollout.get("tries"),
+        not_before=rollout.get("notBefore"),
+        due_s=_seconds_until(rollout.get("notBefore"), now),
+        reason=rollout.get("reason"),
+        advice=_advice(clip, rollout) if is_current else None,
+        is_current=is_current,
+    )
+
+
 def read_loaded(stats: str | None) -> tuple[Loaded, ...] | None:
     """Read Triton's statistics of a model: it lists the versions that are loaded. None for what is no answer of Triton's."""
     try:
@@ -272,6 +349,7 @@ def _phase(pod: Object) -> str:
 
 def _pod(pod: Object, found: Found, now: datetime) -> PodFacts:
     name = pod["metadata"]["name"]
+    revisions = {p["name"]: p.get("revision") for p in (found.clip.get("status") or {}).get("pods") or ()}
     containers = (pod.get("status") or {}).get("containerStatuses") or ()
     return PodFacts(
         name=name,
@@ -283,6 +361,7 @@ def _pod(pod: Object, found: Found, now: datetime) -> PodFacts:
         profile=(pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_PROFILE),
         loaded=read_loaded(found.stats.get(name)),
         trouble=find_trouble(pod),
+        revision=revisions.get(name),
     )
 
 
@@ -369,6 +448,8 @@ def assess_overview(found: Found, *, now: datetime) -> Overview:
         pods=tuple(_pod(p, found, now) for p in sorted(servers, key=lambda p: str(p["metadata"]["name"]))),
         events=_events(found.events, now),
         notes=found.notes,
+        strategy=(spec.get("rollout") or {}).get("strategy", "InPlace"),
+        rollout=_rollout(clip, now),
     )
 
 

@@ -16,9 +16,10 @@ from clipmodel_operator.inspection.overview import (
     Outcome,
     Overview,
     PodFacts,
+    RolloutFacts,
 )
 from clipmodel_operator.inspection.progress import Progress
-from clipmodel_operator.inspection.words import format_age, format_bytes, format_numbers
+from clipmodel_operator.inspection.words import format_age, format_bytes, format_numbers, format_until, shorten
 
 _OUTCOME_STYLE = {Outcome.READY: "green", Outcome.PROGRESSING: "yellow", Outcome.NOT_READY: "red"}
 _OUTCOME_WORDS = {Outcome.READY: "Ready", Outcome.PROGRESSING: "Progressing", Outcome.NOT_READY: "Not ready"}
@@ -29,6 +30,13 @@ _BAD_WHEN_TRUE = frozenset({"Reconciling", "Stalled"})
 _EVENTS_SHOWN = 6
 _BAR_WIDTH = 22
 _NOTHING = "-"
+_PHASE_MEANS = {
+    "Proving": "pods embed with it under a name that no client asks for",
+    "Switching": "pods load it under the real name",
+    "Returning": "pods go back to the proven one",
+    "Trial": "the proven one does not start: pods start with this one",
+    "Replacing": "new pods start with it",
+}
 
 
 def _table(*headers: str, right: frozenset[str] = frozenset()) -> Table:
@@ -117,6 +125,52 @@ def _versions(overview: Overview) -> RenderableType:
     return _section("Versions", Group(table, *below, *_remarks(remarks, "bold")), f"policy: {overview.policy}")
 
 
+def _attempt(rollout: RolloutFacts) -> Text:
+    """Say how far the target is, and when it is tried next."""
+    tries = rollout.tries or 0
+    if rollout.phase is None:
+        return Text("not reached" if rollout.reason else "not begun", style="red" if rollout.reason else "yellow")
+    if rollout.phase != "Waiting":
+        means = f": {_PHASE_MEANS[rollout.phase]}" if rollout.phase in _PHASE_MEANS else ""
+        return Text(f"{rollout.phase}{f', try {tries}' if tries else ''}{means}", style="yellow")
+    after = f" after {tries} {'try' if tries == 1 else 'tries'}" if tries else ""
+    if rollout.due_s is None:
+        return Text(f"{rollout.phase}{after}", style="red")
+    return Text(f"{rollout.phase}{after}; the next {format_until(rollout.due_s)}, {rollout.not_before}", style="yellow")
+
+
+def _behind(rollout: RolloutFacts, overview: Overview) -> list[RenderableType]:
+    """Say in whole sentences why the target is not reached, and what to do."""
+    said: list[RenderableType] = []
+    # What the head of the page says is not said twice.
+    if rollout.reason and rollout.reason.rstrip(".") not in overview.message:
+        said.append(Text(rollout.reason))
+    if rollout.advice:
+        said.append(Text(rollout.advice))
+    return said
+
+
+def _revisions(rollout: RolloutFacts, overview: Overview) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    proven = Text(shorten(rollout.proven_revision), style="green" if rollout.proven_revision else "yellow")
+    if rollout.is_at_rest:
+        grid.add_row("proven", proven, "what the spec asks for")
+    else:
+        grid.add_row("proven", proven, "" if rollout.proven_revision else "no pod has proven one yet")
+        grid.add_row("target", Text(shorten(rollout.target_revision), style="bold"), _attempt(rollout))
+    return _section(
+        "Revisions",
+        Group(grid, *_behind(rollout, overview)),
+        f"strategy: {overview.strategy}{'' if rollout.is_current else ', of an earlier spec'}",
+    )
+
+
+def _revision_of(pod: PodFacts, rollout: RolloutFacts) -> Text:
+    if pod.revision is None:
+        return Text(_NOTHING, style="dim")
+    return Text(shorten(pod.revision), style="green" if pod.revision == rollout.proven_revision else "yellow")
+
+
 def _condition_style(condition: ConditionFacts) -> str:
     if condition.status == "Unknown":
         return "yellow"
@@ -161,7 +215,9 @@ def _pods(overview: Overview) -> RenderableType:
     if not overview.pods:
         return _section("Pods", Text("none", style="dim"))
     right = frozenset({"RESTARTS", "AGE", "ANSWERED"})
-    table = _table("POD", "READY", "STATUS", "LOADED", "ANSWERED", "RESTARTS", "AGE", "NODE", right=right)
+    rollout = overview.rollout
+    headers = ["POD", "READY", "STATUS", "LOADED", "ANSWERED", "RESTARTS", "AGE", "NODE"]
+    table = _table(*headers, *(["REVISION"] if rollout else []), right=right)
     table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
     for pod in overview.pods:
         table.add_row(
@@ -173,6 +229,7 @@ def _pods(overview: Overview) -> RenderableType:
             Text(str(pod.restarts), style="red" if pod.restarts else ""),
             format_age(pod.age_s),
             pod.node or _NOTHING,
+            *([_revision_of(pod, rollout)] if rollout else []),
         )
     # find_trouble's sentence names the pod.
     troubles = [Padding(Text(pod.trouble, style="red"), (0, 0, 0, 2)) for pod in overview.pods if pod.trouble]
@@ -198,6 +255,8 @@ def _notes(notes: Sequence[str]) -> list[RenderableType]:
 def show_one(overview: Overview) -> RenderableType:
     """Show one ClipModel in full."""
     parts: list[RenderableType] = [_header(overview), _versions(overview)]
+    if overview.rollout:
+        parts.append(_revisions(overview.rollout, overview))
     if overview.conditions:
         parts.append(_conditions(overview))
     parts.append(_pods(overview))
@@ -240,6 +299,11 @@ def show_many(overviews: Sequence[Overview], *, with_namespace: bool, where: str
     # Below and not beside: these are whole sentences.
     unwell: list[RenderableType] = []
     for o in overviews:
-        if o.outcome is not Outcome.READY:
-            unwell += [Text(), Text(o.name, style="bold"), Padding(_said(o), (0, 0, 0, 2))]
+        said: list[RenderableType] = [_said(o)] if o.outcome is not Outcome.READY else []
+        # It may be Ready on what is proven while something else was asked for.
+        if o.rollout and o.rollout.target_revision and not o.rollout.is_at_rest:
+            target = Text.assemble((f"target {shorten(o.rollout.target_revision)}: ", "bold"), _attempt(o.rollout))
+            said += [target, *_behind(o.rollout, o)]
+        if said:
+            unwell += [Text(), Text(o.name, style="bold"), Padding(Group(*said), (0, 0, 0, 2))]
     return Group(table, *unwell, *_notes(overviews[0].notes))

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class ClipModelError(Exception):
     """Base of every error that this package raises on purpose. Its text says what was found, and what to do."""
@@ -50,3 +52,12 @@ class RejectedError(ClipModelError):
 
 class DeniedError(RejectedError):
     """An admission rule of this cluster refuses what the API itself would accept: the object can change, or the rule, or what the rule looks at."""
+
+
+class LoadRefusedError(RejectedError):
+    """Triton cannot load a model."""
+
+    def __init__(self, message: str, *, causes: Mapping[int, str] | None = None) -> None:
+        super().__init__(message)
+        self.causes = dict(causes or {})
+        """Why, of each version that Triton names."""

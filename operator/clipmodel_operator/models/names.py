@@ -22,6 +22,8 @@ ANNOTATION_HASH = f"{GROUP}/rendered-hash"
 ANNOTATION_PROFILE = f"{GROUP}/profile"
 #: On pods: which template they are of, for their Deployment's own counts are of a moment ago.
 ANNOTATION_TEMPLATE = f"{GROUP}/template-hash"
+#: On a ClipModel, by its users, and only read: any new value has what failed tried again at once.
+ANNOTATION_RETRY = f"{GROUP}/retry"
 MANAGED_SELECTOR = f"{LABEL_MANAGED_BY}={FIELD_MANAGER}"
 
 COMPONENT_SERVER = "server"
@@ -46,8 +48,16 @@ def claim_name(name: str) -> str:
     return f"{name}-models"
 
 
-def config_map_name(name: str) -> str:
-    return f"{name}-config"
+#: The second of the two ConfigMaps that a pod template can name; the first one has no suffix.
+SLOT_B = "b"
+
+
+def config_map_name(name: str, *, slot: str = "") -> str:
+    return f"{name}-config-{slot}" if slot else f"{name}-config"
+
+
+def rollout_map_name(name: str) -> str:
+    return f"{name}-rollout"
 
 
 def secret_name(name: str, key: str) -> str:

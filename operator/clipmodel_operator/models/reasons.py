@@ -37,8 +37,14 @@ GOLDEN_CHECK_FAILED = "GoldenCheckFailed"
 SERVER_REJECTED = "ServerRejected"
 EMBEDDING_SPACE_MISMATCH = "EmbeddingSpaceMismatch"
 SERVER_FAILED = "ServerFailed"
+#: Triton's container was killed for want of memory while it loaded a second copy of the model.
+OUT_OF_MEMORY = "OutOfMemory"
+#: It ended meanwhile, and nobody says why.
+SERVER_KILLED = "ServerKilled"
 SYNC_FAILED = "SyncFailed"
 
 # The world, or we, failed.
+#: A server did not answer to a load.
+SERVER_SILENT = "ServerSilent"
 API_UNAVAILABLE = "ApiUnavailable"
 INTERNAL_ERROR = "InternalError"

@@ -6,7 +6,7 @@ Golden vectors of versions that are not synced yet are made in the cluster only,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,11 +15,15 @@ from clipmodel_contract.report import VersionRecord
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.api.v1alpha1.spec import ModelVersion
 from clipmodel_operator.assessment.rollout import plan_target
+from clipmodel_operator.models import names
+from clipmodel_operator.models.attempt import RolloutRecord
+from clipmodel_operator.models.ledger import Ledger
 from clipmodel_operator.models.observed import Observed
 from clipmodel_operator.models.update_strategy import UpdateStrategy
 from clipmodel_operator.models.version import SyncPhase
 from clipmodel_operator.planning.jobs import job_name, jobs_to_keep
-from clipmodel_operator.planning.objects import plan_objects
+from clipmodel_operator.planning.objects import must_replace, plan_objects
+from clipmodel_operator.planning.situation import RolloutPlan
 from clipmodel_operator.planning.update_strategy import choose_strategy
 from clipmodel_operator.planning.versions import (
     VersionsPlan,
@@ -28,7 +32,7 @@ from clipmodel_operator.planning.versions import (
     served_versions,
     used_spaces,
 )
-from clipmodel_operator.rendering.config_map import Committed
+from clipmodel_operator.rendering.revision import render_revision
 from clipmodel_operator.rendering.settings import RenderSettings
 
 Manifest = dict[str, Any]
@@ -39,7 +43,7 @@ class Expected:
     """Where the operator would bring the cluster to."""
 
     objects: tuple[Manifest, ...]
-    """All that is applied."""
+    """All that is applied and follows from the spec: not what is remembered of attempts."""
     jobs: tuple[Manifest, ...]
     """Jobs to create, for versions that are not on the volume."""
     removed_jobs: tuple[str, ...]
@@ -64,19 +68,25 @@ def plan_expected(
     # The servers are not asked here; what status says of them counts where the commit is lost, as it does in a pass.
     assessed = assess_versions(model, observed, settings, now=now)
     present = plan_versions(model, assessed, failures={}, served=served_versions(model, ()))
-    committed = _commit_in_the_end(model, present)
+    rollout = _rollout_in_the_end(model, present)
     strategy = choose_strategy(model, observed, now=now)
     on_volume = {r.version: r.sha256 for r in present.before.records}
     kept = jobs_to_keep(present.versions, present.jobs)
     missing = {SyncPhase.NO_JOB, SyncPhase.START_OVER}
     return Expected(
         objects=plan_objects(
-            model, settings, committed=committed, secret_name=secret_name, strategy=strategy, kept_configs={}
+            model,
+            settings,
+            rollout=rollout,
+            secret_name=secret_name,
+            strategy=strategy,
+            # What is remembered of attempts follows from no spec.
+            observed=replace(observed, rollout_map=None),
         ),
         jobs=tuple(present.jobs[v.number] for v in present.versions if v.phase in missing),
         removed_jobs=tuple(job_name(job) for job in observed.jobs if job_name(job) not in kept),
         before=present.before.versions,
-        serving=committed.versions,
+        serving=rollout.ledger.versions,
         unproven=tuple(sorted(v.number for v in present.versions if v.record is None)),
         refused=_refusals(present),
         other_bytes=tuple(
@@ -91,8 +101,8 @@ def _refusals(plan: VersionsPlan) -> dict[int, str]:
     return {v.number: v.failure.message for v in plan.versions if v.record is not None and v.failure is not None}
 
 
-def _commit_in_the_end(model: ClipModel, present: VersionsPlan) -> Committed:
-    """Give what would be committed when all that can be synced is."""
+def _rollout_in_the_end(model: ClipModel, present: VersionsPlan) -> RolloutPlan:
+    """Give what would be committed when all that can be synced is, and pods have taken it."""
     numbers = [v.number for v in present.versions]
     target = plan_target(
         model.spec.version_policy,
@@ -101,13 +111,22 @@ def _commit_in_the_end(model: ClipModel, present: VersionsPlan) -> Committed:
         committed=present.before.versions,
     ).versions
     if not target:
-        return Committed()
-    known = {r.version: r for r in present.records if r.version in {*numbers, *target}}
+        return RolloutPlan(Ledger(), RolloutRecord(), None)
+    before = present.before
+    kept = {(v, d) for r in before.revisions for v, d in r.digests.items()}
+    known = {r.version: r for r in present.records if r.version in {*numbers, *target} or (r.version, r.sha256) in kept}
     synced = {v.number for v in present.versions if v.record is not None}
     known |= {v.version: _placeholder_record(v) for v in model.spec.versions if v.version not in synced}
     records = tuple(known[number] for number in sorted(known))
-    spaces = used_spaces(records, present.before.spaces, min_cosine=model.spec.verification.min_cosine)
-    return Committed(target, records, spaces)
+    spaces = used_spaces(records, before.spaces, min_cosine=model.spec.verification.min_cosine)
+    revision = render_revision(model, {v: known[v].sha256 for v in target})
+    proven, previous, slot = before.proven, before.previous, before.slot
+    if proven is not None and proven.id != revision.id:
+        previous = proven
+        if must_replace(model, proven, revision):
+            slot = "" if slot else names.SLOT_B
+    ledger = Ledger(revision, revision, previous, slot, records, spaces)
+    return RolloutPlan(ledger, RolloutRecord(), revision)
 
 
 def _placeholder_record(version: ModelVersion) -> VersionRecord:

@@ -9,15 +9,25 @@ from typing import Any
 
 from clipmodel_contract.report import Failure
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
-from clipmodel_operator.api.v1alpha1.status import ClipModelStatus
+from clipmodel_operator.api.v1alpha1.status import (
+    MAX_PODS,
+    ClipModelStatus,
+    PodStatus,
+    RolloutPhase,
+    RolloutStatus,
+)
+from clipmodel_operator.assessment.pods import is_ending, is_ready
 from clipmodel_operator.assessment.status import assess_status
 from clipmodel_operator.assessment.status_input import ModelView, Subject
 from clipmodel_operator.assessment.template import is_rolling
 from clipmodel_operator.assessment.unschedulable import replica_failure
+from clipmodel_operator.models.ledger import find_revision
 from clipmodel_operator.models.observed import PodView
+from clipmodel_operator.models.revision import Revision
 from clipmodel_operator.models.version import SyncPhase, Version
-from clipmodel_operator.planning.commit import config_ids, runs, runs_committed
+from clipmodel_operator.planning.failures import as_failure
 from clipmodel_operator.planning.objects import Desired
+from clipmodel_operator.planning.pod_step import runs, says_to_run
 from clipmodel_operator.rendering.service import endpoints
 
 
@@ -30,14 +40,13 @@ def plan_status(
     generation: int,
     previous: ClipModelStatus,
     deployment: Mapping[str, Any] | None,
-    config_failure: Failure | None,
     blocked: Failure | None,
     now: datetime,
 ) -> ClipModelStatus:
     """Say what is; little, where the pass ended before it had a model or a plan. `generation`: of the spec that the pass was about."""
     view = ModelView(pods=tuple(views), blocked=blocked)
     if model is not None and desired is not None:
-        view = _view_of(model, desired, views, deployment=deployment, config_failure=config_failure, blocked=blocked)
+        view = _view_of(model, desired, views, deployment=deployment, blocked=blocked)
     return assess_status(_subject_of(obj, model, generation=generation, previous=previous), view, now=now)
 
 
@@ -64,39 +73,80 @@ def _view_of(
     views: Sequence[PodView],
     *,
     deployment: Mapping[str, Any] | None,
-    config_failure: Failure | None,
     blocked: Failure | None,
 ) -> ModelView:
     """Describe what the pass knows; the manifests are left out."""
-    versions, committed = desired.versions, desired.committed.versions
-    ids = config_ids(model, committed, views)
+    versions, serving = desired.versions, desired.rollout.ledger.serving
     listed = (_as_paused(v) for v in versions.versions) if model.spec.paused else versions.versions
+    wanted = serving if desired.failure is not None or model.spec.paused else desired.rollout.target or serving
     return ModelView(
         versions=(*versions.leaving, *listed),
         chosen=versions.target.chosen,
         target=versions.target.versions,
-        committed=committed,
-        pods=tuple(
-            replace(v, is_current=_is_current(model, desired, v, ids, has_failed=config_failure is not None))
-            for v in views
-        ),
-        pending=len(desired.pending),
+        committed=serving.versions if serving is not None else (),
+        pods=tuple(replace(v, is_current=_is_current(model, serving, v)) for v in map(_as_served, views)),
+        pending=0
+        if wanted is None or model.spec.paused
+        else sum(1 for v in views if is_ready(v.pod) and not runs(v, wanted)),
         refused_pods=replica_failure(deployment),
         is_rolling=is_rolling(deployment, [v.pod for v in views]),
-        config_failure=config_failure,
+        config_failure=_config_failure(desired),
         blocked=blocked,
+        rollout=_rollout_status(desired),
+        pod_list=_list_pods(desired, views),
     )
 
 
-def _is_current(model: ClipModel, desired: Desired, view: PodView, ids: Mapping[str, str], *, has_failed: bool) -> bool:
-    """Tell whether a pod runs what it should. Of a paused ClipModel, and of a config that failed, the spec says something else: what is committed counts."""
-    loaded, committed = view.loaded, desired.committed.versions
-    if model.spec.paused:
-        return loaded is not None and loaded.difference is None and loaded.versions == tuple(sorted(committed))
-    if has_failed:
-        is_right = loaded is not None and loaded.difference is None
-        return is_right and runs_committed(view, desired.versions.before)
-    return view.profile == model.spec.profile.value and runs(view, ids)
+def _as_served(view: PodView) -> PodView:
+    """Say of a pod in the middle of a load what it served before: it goes on with that until it serves what it has proven."""
+    is_between = view.loaded is None and view.before is not None
+    return replace(view, loaded=view.before) if is_between else view
+
+
+def _is_current(model: ClipModel, serving: Revision | None, view: PodView) -> bool:
+    """Tell whether a pod runs what it should: what is proven, and of the profile that the spec asks for, unless nothing is to change."""
+    if serving is None or not says_to_run(view, serving):
+        return False
+    return model.spec.paused or view.profile == model.spec.profile.value
+
+
+def _config_failure(desired: Desired) -> Failure | None:
+    """Say why the target is not taken. A version that serves is not to blame, though it is the one that was compared: the settings are."""
+    if desired.failure is None:
+        return None
+    failure, serving = as_failure(desired.failure), desired.rollout.ledger.serving
+    is_served = serving is not None and serving.digests.get(failure.version or 0) == desired.failure.sha256
+    return replace(failure, version=None) if is_served else failure
+
+
+def _rollout_status(desired: Desired) -> RolloutStatus | None:
+    """Say which revisions there are, and how far pods are on the way."""
+    ledger, target, attempt = desired.rollout.ledger, desired.rollout.target, desired.rollout.record.attempt
+    if ledger.boot is None:
+        return None
+    failure = desired.failure or next(iter(desired.failing), None)
+    phase = RolloutPhase(attempt.phase.value) if attempt is not None else RolloutPhase.WAITING if failure else None
+    not_before = failure.not_before if failure is not None else None
+    return RolloutStatus(
+        proven_revision=ledger.proven.id if ledger.proven else None,
+        target_revision=target.id if target else None,
+        phase=phase,
+        tries=attempt.tries if attempt is not None else failure.tries if failure is not None else None,
+        not_before=f"{not_before:%Y-%m-%dT%H:%M:%SZ}" if not_before is not None else None,
+        reason=failure.message if failure is not None else None,
+    )
+
+
+def _list_pods(desired: Desired, views: Sequence[PodView]) -> tuple[PodStatus, ...]:
+    """Say which revision each pod runs, as far as it is known."""
+    listed = []
+    for view in sorted((v for v in views if not is_ending(v.pod)), key=lambda v: str(v.pod["metadata"]["name"])):
+        config_id = view.loaded.config_id if view.loaded is not None else ""
+        found = find_revision(desired.known, profile=view.profile, config_id=config_id)
+        listed.append(
+            PodStatus(name=view.pod["metadata"]["name"], revision=found.id if found else None, ready=is_ready(view.pod))
+        )
+    return tuple(listed[:MAX_PODS])
 
 
 def _as_paused(version: Version) -> Version:

@@ -14,12 +14,14 @@ from clipmodel_contract.report import Failure, VersionRecord
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.assessment.rollout import Target, check_space, choose, plan_target, space_ids
 from clipmodel_operator.assessment.sync import assess_sync
+from clipmodel_operator.models.ledger import Ledger
 from clipmodel_operator.models.observed import Observed, PodView
 from clipmodel_operator.models.ownership import is_owned_by
 from clipmodel_operator.models.spaces import EmbeddingSpace, find_space, with_spaces
 from clipmodel_operator.models.version import SyncPhase, Version
 from clipmodel_operator.planning.jobs import Manifest, job_name, plan_jobs
-from clipmodel_operator.rendering.config_map import Committed, read_committed
+from clipmodel_operator.rendering.config_map import read_ledger
+from clipmodel_operator.rendering.rollout_map import read_rollout
 from clipmodel_operator.rendering.settings import RenderSettings
 
 
@@ -31,10 +33,10 @@ class AssessedVersions:
     """Of the spec, highest first."""
     jobs: Mapping[int, Manifest]
     """The Job of each version of the spec."""
-    before: Committed
+    before: Ledger
     """What the ConfigMap says."""
     records: tuple[VersionRecord, ...]
-    """Of versions that are on the volume, lowest first: those of the spec, and those that serve and are in the spec no longer."""
+    """Of versions that are on the volume, lowest first: those of the spec, and those of a revision and in the spec no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class VersionsPlan:
     leaving: tuple[Version, ...]
     """Those that serve and are in the spec no longer."""
     jobs: Mapping[int, Manifest]
-    before: Committed
+    before: Ledger
     records: tuple[VersionRecord, ...]
     spaces: tuple[EmbeddingSpace, ...]
     target: Target
@@ -56,15 +58,18 @@ def assess_versions(
     model: ClipModel, observed: Observed, settings: RenderSettings, *, now: datetime
 ) -> AssessedVersions:
     """Look at every version of the spec."""
-    before, jobs = read_committed(observed.config_map), plan_jobs(model, observed, settings)
+    before, jobs = read_ledger(observed.config_map), plan_jobs(model, observed, settings)
     versions = []
     for version in sorted(model.spec.versions, key=lambda v: v.version, reverse=True):
         current = _find(observed.jobs, job_name(jobs[version.version]))
         pods = _pods_of(current, observed.sync_pods)
         versions.append(assess_sync(version, committed=before.records, job=current, pods=pods, now=now))
     fresh = {v.number: v.record for v in versions if v.record is not None}
-    # A version that serves and is in the spec no longer is still needed until another takes over.
-    still = {r.version: r for r in before.records if r.version in before.versions}
+    # A version of a revision is still needed, whether the spec has it or not: pods may start with it.
+    attempt = read_rollout(observed.rollout_map).attempt
+    revisions = (*before.revisions, *([attempt.target] if attempt is not None else ()))
+    kept = {(v, digest) for revision in revisions for v, digest in revision.digests.items()}
+    still = {r.version: r for r in before.records if (r.version, r.sha256) in kept}
     records = tuple(sorted({**still, **fresh}.values(), key=lambda r: r.version))
     return AssessedVersions(tuple(versions), jobs, before, records)
 
@@ -88,10 +93,10 @@ def plan_versions(
     model: ClipModel,
     assessed: AssessedVersions,
     *,
-    failures: Mapping[int | None, Failure],
+    failures: Mapping[int, Failure],
     served: Sequence[int] = (),
 ) -> VersionsPlan:
-    """Decide which versions should serve. `failures` are those of earlier rollouts of this generation.
+    """Decide which versions should serve. `failures` are of versions that pods did not take, by the present settings and template.
 
     `served` counts where nothing is committed: a ConfigMap that was lost or edited must not open the way into another embedding space.
     """
@@ -118,7 +123,7 @@ def plan_versions(
     leaving = tuple(
         Version(r.version, SyncPhase.DONE, record=r, space_id=ids.get(r.version))
         for r in records
-        if r.version not in in_spec
+        if r.version not in in_spec and r.version in before.versions
     )
     target = plan_target(
         model.spec.version_policy,

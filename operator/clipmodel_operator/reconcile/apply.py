@@ -11,7 +11,7 @@ from clipmodel_operator.models import reasons
 from clipmodel_operator.models.errors import DeniedError, RejectedError, RetryError, StalledError
 from clipmodel_operator.models.names import Key
 from clipmodel_operator.models.ownership import is_foreign
-from clipmodel_operator.models.resources import BY_KIND, DEPLOYMENTS, JOBS, SECRETS, Resource
+from clipmodel_operator.models.resources import BY_KIND, CONFIG_MAPS, DEPLOYMENTS, JOBS, SECRETS, Resource
 from clipmodel_operator.planning.objects import Desired, Manifest
 from clipmodel_operator.rendering.canonical import with_hash
 from clipmodel_operator.runtime.cache import ObjectCache
@@ -55,7 +55,7 @@ async def apply_desired(
             await _create_secret(store, key, desired)
         if current is None or not holds(current, manifest):
             apply = (
-                store.apply_object(resource, key.namespace, manifest)
+                store.apply_object(resource, key.namespace, _of_the_state_seen(resource, manifest, current))
                 if current
                 else _apply_unknown(store, resource, model, manifest)
             )
@@ -67,6 +67,13 @@ async def apply_desired(
         if created is not None:
             cache.put(JOBS.kind, created)
     return deployment
+
+
+def _of_the_state_seen(resource: Resource, manifest: Manifest, current: Mapping[str, Any]) -> Manifest:
+    """Have a commit name the state that it was decided on: where there is a newer one, it is refused, and decided anew."""
+    if resource is not CONFIG_MAPS:
+        return manifest
+    return {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": current["metadata"]["resourceVersion"]}}
 
 
 async def _create_secret(store: ObjectStore, key: Key, desired: Desired) -> None:

@@ -15,6 +15,8 @@ def gather(cache: ObjectCache, key: Key) -> Observed:
     return Observed(
         claim=cache.get(CLAIMS.kind, namespace, names.claim_name(name)),
         config_map=cache.get(CONFIG_MAPS.kind, namespace, names.config_map_name(name)),
+        second_slot=cache.get(CONFIG_MAPS.kind, namespace, names.config_map_name(name, slot=names.SLOT_B)),
+        rollout_map=cache.get(CONFIG_MAPS.kind, namespace, names.rollout_map_name(name)),
         deployment=cache.get(DEPLOYMENTS.kind, namespace, name),
         service=cache.get(SERVICES.kind, namespace, name),
         jobs=tuple(cache.owned(JOBS.kind, key)),

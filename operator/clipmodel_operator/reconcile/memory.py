@@ -6,11 +6,10 @@ Nothing here is needed to come back to the same state; an operator that starts a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from clipmodel_contract.report import Failure
 from clipmodel_operator.models.names import Key
 
 
@@ -23,14 +22,6 @@ class ModelMemory:
     """When a surge pod was first seen to be refused."""
     told: Mapping[str, Any] | None = None
     """The status that was written last, as it was sent: its own event is no news."""
-    _generation: int | None = None
-    _failures: dict[int | None, Failure] = field(default_factory=dict)
-
-    def failures(self, generation: int) -> dict[int | None, Failure]:
-        """Give the rollouts of a generation that failed, by version (None: the config as a whole). Those of an earlier one are forgotten."""
-        if generation != self._generation:
-            self._generation, self._failures = generation, {}
-        return self._failures
 
 
 class Memory:

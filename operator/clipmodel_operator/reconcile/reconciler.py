@@ -1,4 +1,4 @@
-"""One level-triggered pass over a ClipModel: gather, probe, plan, apply, prune, report, load.
+"""One level-triggered pass over a ClipModel: gather, plan, apply, prune, report, and start the next steps on pods.
 
 Whatever happened since the last pass, and however far that one came, this one looks at what is and does what is missing.
 """
@@ -9,33 +9,39 @@ import logging
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from clipmodel_contract.report import Failure
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel, parse_status
 from clipmodel_operator.api.v1alpha1.status import ClipModelStatus
 from clipmodel_operator.assessment.events import plan_rolling_event
-from clipmodel_operator.assessment.pods import is_unproven, started_profile
+from clipmodel_operator.assessment.pods import is_running, run_of
 from clipmodel_operator.assessment.requeue import PassOutcome
 from clipmodel_operator.assessment.status import blocked_by
 from clipmodel_operator.models import reasons
 from clipmodel_operator.models.errors import GoneError, RejectedError, RetryError, StalledError
 from clipmodel_operator.models.event import Event
-from clipmodel_operator.models.names import Key
+from clipmodel_operator.models.names import ANNOTATION_RETRY, Key
 from clipmodel_operator.models.observed import Observed, PodView
 from clipmodel_operator.models.resources import CLAIMS, CLIP_MODELS
+from clipmodel_operator.models.step import StepKind
+from clipmodel_operator.planning.adoption import was_left_midway
 from clipmodel_operator.planning.objects import Desired, plan_desired
+from clipmodel_operator.planning.rollout import may_load
 from clipmodel_operator.planning.status import plan_status
 from clipmodel_operator.planning.versions import assess_versions
 from clipmodel_operator.reconcile.apply import ObjectStore, apply_desired
-from clipmodel_operator.reconcile.fleet import Fleet, Triton
+from clipmodel_operator.reconcile.fleet import Fleet
 from clipmodel_operator.reconcile.gather import gather
 from clipmodel_operator.reconcile.memory import Memory, ModelMemory
 from clipmodel_operator.reconcile.model import read_model
 from clipmodel_operator.reconcile.prune import prune
 from clipmodel_operator.reconcile.report import StatusStore, own_part, write_event, write_status
-from clipmodel_operator.reconcile.rollout import Rollout, Wanted
+from clipmodel_operator.reconcile.slot import check_slot
+from clipmodel_operator.rendering.config_map import read_ledger
 from clipmodel_operator.rendering.control_key import derive_control_key, render_control_secret
+from clipmodel_operator.rendering.rollout_map import read_rollout
 from clipmodel_operator.rendering.settings import RenderSettings
 from clipmodel_operator.runtime.cache import ObjectCache
 from clipmodel_operator.runtime.clock import Clock
@@ -71,11 +77,6 @@ class _Pass:
     errors: list[Exception] = field(default_factory=list)
 
     @property
-    def failures(self) -> dict[int | None, Failure]:
-        """Rollouts that failed: the same is not tried again until the spec changes."""
-        return self.memory.failures(self.model.generation) if self.model else {}
-
-    @property
     def outcome(self) -> PassOutcome:
         """What the next pass depends on."""
         desired = self.desired
@@ -85,9 +86,15 @@ class _Pass:
             has_changed=self.has_changed,
             sync_retries_s=tuple(v.retry_after_s for v in versions if v.retry_after_s is not None),
             surge_recheck_s=desired.strategy.recheck_s if desired else None,
-            # One that was brought back is asked again before anything is said of it.
-            has_unproven_pod=desired is not None and (bool(desired.returning) or any(map(is_unproven, self.views))),
+            rollout_recheck_s=desired.rollout.recheck_s if desired else None,
         )
+
+
+def _is_being_asked(state: _Pass) -> bool:
+    """Tell whether the answer of a pod that says what it runs, for the first time or after a step that failed, is on its way."""
+    steps = state.desired.rollout.steps if state.desired is not None else ()
+    looked_at = {run_of(view.pod) for view, step in steps if step.kind is StepKind.LOOK}
+    return any(is_running(v.pod) and not v.is_asked and (v.is_busy or run_of(v.pod) in looked_at) for v in state.views)
 
 
 class Reconciler:
@@ -98,15 +105,14 @@ class Reconciler:
         *,
         store: Store,
         cache: ObjectCache,
-        triton: Triton,
+        fleet: Fleet,
         settings: RenderSettings,
         root_key: bytes,
         clock: Clock,
     ) -> None:
         self._store = store
         self._cache = cache
-        self._fleet = Fleet(triton)
-        self._rollout = Rollout(triton, self._fleet)
+        self._fleet = fleet
         self._settings = settings
         self._root_key = root_key
         self._clock = clock
@@ -117,30 +123,30 @@ class Reconciler:
         obj = self._cache.get(CLIP_MODELS.kind, key.namespace, key.name)
         if obj is None or "deletionTimestamp" in obj["metadata"]:
             # Garbage collection removes the children, with or without us.
+            self._fleet.drop_waiting(key)
             self.memory.forget(key)
             return PassOutcome()
+        self._fleet.drop_waiting(key)
         observed = gather(self._cache, key)
+        status, generation = parse_status(obj), obj["metadata"].get("generation", 0)
+        was_interrupted = may_load(
+            read_rollout(observed.rollout_map), read_ledger(observed.config_map)
+        ) or was_left_midway(observed.config_map, status, generation=generation)
         state = _Pass(
             obj,
-            parse_status(obj),
-            obj["metadata"].get("generation", 0),
+            status,
+            generation,
             self.memory.of(key, obj["metadata"]["uid"]),
             observed,
-            # Until a pod has been asked nothing is known of it.
-            views=tuple(PodView(p, started_profile(p)) for p in observed.server_pods),
+            views=self._fleet.view(obj["metadata"]["uid"], observed.server_pods, was_interrupted=was_interrupted),
         )
         is_advanced = await self._guard(key, state, self._advance(state))
-        is_told = await self._report(state)
-        # Status first: what follows takes as long as a model takes to load.
-        desired = state.desired if is_advanced and is_told else None
-        if desired is not None and desired.returning:
-            await self._guard(key, state, self._bring_back(state), silent=reasons.SERVER_FAILED)
-        elif (
-            desired is not None
-            and desired.pending
-            and not await self._guard(key, state, self._roll_out(state), silent=reasons.SERVER_FAILED)
-        ):
-            await self._report(state)
+        # Who is asked answers in a moment: to say that nothing is known of it would be no news after a start of the operator, or a failed try.
+        await self._tell_event(state)
+        is_told = (is_advanced and _is_being_asked(state)) or await self._report(state)
+        # Where writing failed, what was planned before goes on: it needs nothing written.
+        if is_told and (is_advanced or (state.desired is not None and not state.desired.is_news)):
+            self._start_steps(state)
         return state.outcome
 
     def has_told(self, obj: Mapping[str, Any]) -> bool:
@@ -183,32 +189,39 @@ class Reconciler:
         state.control_key = derive_control_key(self._root_key, uid=model.uid)
         now = self._clock.now()
         assessed = assess_versions(model, state.observed, self._settings, now=now)
-        state.views = await self._fleet.look(
-            model, state.observed.server_pods, records=assessed.records, control_key=state.control_key
-        )
         observed = state.observed = await self._with_users_claim(model, state.observed)
-        desired = state.desired = plan_desired(
+        plan = partial(
+            plan_desired,
             model,
             observed,
             assessed,
             state.views,
             self._settings,
             control_secret=render_control_secret(model, state.control_key),
-            failures=state.failures,
+            retry=str((state.obj["metadata"].get("annotations") or {}).get(ANNOTATION_RETRY) or ""),
             now=now,
             refused_since=state.memory.refused_since,
         )
+        desired = state.desired = plan()
         state.memory.refused_since = desired.strategy.refused_since
-        if desired.is_new_config:
-            state.failures.pop(None, None)
         if model.spec.paused:
             return
+        not_yet: RetryError | None = None
+        try:
+            await check_slot(self._store, model, before=read_rollout(observed.rollout_map), rollout=desired.rollout)
+        except RetryError as error:
+            # The replacement waits. What else the user asks for does not: fewer replicas may be what it waits for.
+            not_yet, desired = error, plan(may_replace=False)
+            state.desired = desired
         deployment = await apply_desired(self._store, self._cache, model, desired)
         if deployment is not None:
             # Status must not speak of the template that was: from here on its pods are those that go.
             state.observed = replace(observed, deployment=deployment)
             state.event = plan_rolling_event(observed.deployment, deployment, desired.strategy)
-        state.has_changed = await prune(self._store, self._cache, model, desired, observed)
+        self._fleet.take_note(model.uid, state.views)
+        state.has_changed = await prune(self._store, self._cache, model, desired, observed) or desired.is_news
+        if not_yet is not None:
+            raise not_yet
 
     async def _with_users_claim(self, model: ClipModel, observed: Observed) -> Observed:
         """Add the claim that the user brought. It has no label of ours, so it is not watched; where it can be mounted never changes."""
@@ -217,22 +230,29 @@ class Reconciler:
             return observed
         return replace(observed, claim=await self._store.get_object(CLAIMS, model.key.namespace, name))
 
-    async def _roll_out(self, state: _Pass) -> None:
-        """Bring the pods that do not run the target to it."""
+    def _start_steps(self, state: _Pass) -> None:
+        """Start what is next on pods. Only now: what an attempt must not forget is written, and status is told."""
         model, desired = state.model, state.desired
         if model is None or desired is None:
             return
-        records = desired.versions.records
-        failure = await self._rollout.bring(
-            model,
-            desired.pending,
-            Wanted(desired.versions.target.versions, records),
-            committed=desired.versions.before.configs,
-            control_key=state.control_key,
-        )
-        state.has_changed = True
-        if failure is not None:
-            state.failures[failure.version] = failure
+        uid, generation = model.uid, state.generation
+
+        def is_wanted() -> bool:
+            live = (self._cache.get(CLIP_MODELS.kind, *model.key) or {}).get("metadata") or {}
+            is_same = (live.get("uid"), live.get("generation", 0)) == (uid, generation)
+            return is_same and "deletionTimestamp" not in live
+
+        self._fleet.want(uid, desired.rollout.loadable)
+        for view, step in desired.rollout.steps:
+            self._fleet.start(
+                model,
+                view,
+                step,
+                known=desired.known,
+                records=desired.versions.records,
+                control_key=state.control_key,
+                is_wanted=is_wanted,
+            )
 
     def _plan_status(self, state: _Pass, *, now: datetime) -> ClipModelStatus:
         """Say what is; where that has a bug, that it has one."""
@@ -245,7 +265,6 @@ class Reconciler:
                 generation=state.generation,
                 previous=state.status,
                 deployment=state.observed.deployment,
-                config_failure=state.failures.get(None),
                 blocked=state.blocked,
                 now=now,
             )
@@ -261,23 +280,19 @@ class Reconciler:
                 generation=state.generation,
                 previous=state.status,
                 deployment=None,
-                config_failure=None,
                 blocked=bug,
                 now=now,
             )
 
-    async def _bring_back(self, state: _Pass) -> None:
-        """Bring back the pods that run a config which is known to fail: an earlier try did not reach them."""
-        model, desired = state.model, state.desired
-        if model is None or desired is None:
+    async def _tell_event(self, state: _Pass) -> None:
+        """Tell what was done to the pods, also where status waits: no later pass would know of it."""
+        event, state.event = state.event, None
+        if event is None:
             return
         try:
-            await self._rollout.bring_back(
-                model, desired.returning, desired.versions.before.configs, control_key=state.control_key
-            )
-        except RetryError as error:
-            # Status goes on telling why the config failed.
-            logger.warning("%s: %s", model.key, error)
+            await write_event(self._store, state.obj, event, now=self._clock.now())
+        except (GoneError, RetryError, RejectedError) as error:
+            logger.warning("event: %s", error)
             state.errors.append(error)
 
     async def _report(self, state: _Pass) -> bool:
@@ -285,10 +300,6 @@ class Reconciler:
         now = self._clock.now()
         status = self._plan_status(state, now=now)
         try:
-            # First: no later pass would know of it.
-            if state.event is not None:
-                event, state.event = state.event, None
-                await write_event(self._store, state.obj, event, now=now)
             written = await write_status(
                 self._store,
                 state.obj,

@@ -11,14 +11,12 @@ from typing import Any
 
 import jinja2
 
+from clipmodel_contract.proofs import CONFIG_ID_PARAMETER
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.api.v1alpha1.inference import Batching, GraphLevel, Optimization, QueuePolicy
 from clipmodel_operator.api.v1alpha1.spec import Profile
 from clipmodel_operator.rendering.canonical import content_hash
 from clipmodel_operator.rendering.package_files import CONFIG_TEMPLATE
-
-#: Triton hands parameters that it does not know to nobody, and tells them on request.
-CONFIG_ID_PARAMETER = "clipmodel.dev/config-id"
 
 
 def _pbtxt_string(text: str) -> str:
@@ -144,18 +142,58 @@ def config_id(config: Mapping[str, Any]) -> str:
 def render_config_pbtxt(model: ClipModel, *, versions: Sequence[int], profile: Profile | None = None) -> str:
     """Render the annotated config that loads exactly `versions`, which must not be empty."""
     profile = profile or model.spec.profile
-    config = render_config(model, versions=versions, profile=profile)
+    return write_config_pbtxt(render_config(model, versions=versions, profile=profile), profile=profile.value)
+
+
+def write_config_pbtxt(config: Mapping[str, Any], *, profile: str) -> str:
+    """Write a config as annotated text. Of the config alone: what is committed can be written again whatever the spec says by now."""
+    batching, parameters = config["dynamic_batching"], config["parameters"]
+    policy, level = (
+        batching.get("default_queue_policy", {}),
+        config.get("optimization", {}).get("graph", {}).get("level"),
+    )
+    timeout_us = policy.get("default_timeout_microseconds")
+    if policy:
+        batching = {**batching, "default_queue_policy": _in_order(policy)}
     return _ENVIRONMENT.get_template("config.pbtxt").render(
-        header=f"{model.model_name}: OpenCLIP image embeddings on ONNX Runtime, profile {profile.value}.",
-        model_name=model.model_name,
-        spec=model.spec,
-        batching=config["dynamic_batching"],
-        tensors=model.tensors,
-        versions=sorted(versions),
-        profile=profile.value,
+        header=f"{config['name']}: OpenCLIP image embeddings on ONNX Runtime, profile {profile}.",
+        model_name=config["name"],
+        max_batch_size=config["max_batch_size"],
+        batching=batching,
+        queue_delay=_duration(batching["max_queue_delay_microseconds"]),
+        queue_timeout="for ever" if timeout_us is None else _duration(timeout_us),
+        graph_level=next((name.value for name, number in _GRAPH_LEVELS.items() if number == level), ""),
+        input=config["input"][0],
+        output=config["output"][0],
+        versions=config["version_policy"]["specific"]["versions"],
+        profile=profile,
         instance_group=config["instance_group"][0],
         optimization=config.get("optimization", {}),
-        parameters={k: v["string_value"] for k, v in config["parameters"].items() if k != CONFIG_ID_PARAMETER},
+        parameters={k: v["string_value"] for k, v in _in_order(parameters).items() if k != CONFIG_ID_PARAMETER},
         config_id_parameter=CONFIG_ID_PARAMETER,
         config_id=config_id(config),
     )
+
+
+#: As they are rendered; JSON that was read back has its keys in another order, and the text must not change with that.
+_ORDER = (
+    "timeout_action",
+    "default_timeout_microseconds",
+    "allow_timeout_override",
+    "max_queue_size",
+    "intra_op_thread_count",
+    "inter_op_thread_count",
+    "execution_mode",
+)
+
+
+def _in_order(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: fields[k] for k in sorted(fields, key=lambda k: (_ORDER.index(k) if k in _ORDER else len(_ORDER), k))}
+
+
+def _duration(microseconds: int) -> str:
+    """Write a duration in the largest unit that needs no fraction."""
+    for unit, size in (("s", 1_000_000), ("ms", 1_000)):
+        if microseconds and microseconds % size == 0:
+            return f"{microseconds // size}{unit}"
+    return f"{microseconds}us"

@@ -164,9 +164,12 @@ def _container(model: ClipModel, settings: RenderSettings, *, control_secret: st
     }
 
 
-def _volumes(model: ClipModel) -> list[dict[str, Any]]:
+def _volumes(model: ClipModel, slot: str) -> list[dict[str, Any]]:
     def from_config_map(*keys: str) -> dict[str, Any]:
-        return {"name": names.config_map_name(model.key.name), "items": [{"key": k, "path": k} for k in keys]}
+        return {
+            "name": names.config_map_name(model.key.name, slot=slot),
+            "items": [{"key": k, "path": k} for k in keys],
+        }
 
     return [
         {"name": "models", "persistentVolumeClaim": {"claimName": claim_name(model)}},
@@ -187,7 +190,7 @@ def with_template_hash(template: dict[str, Any]) -> dict[str, Any]:
     return {**template, "metadata": {**metadata, "annotations": annotations}}
 
 
-def _template(model: ClipModel, settings: RenderSettings, *, control_secret: str) -> dict[str, Any]:
+def _template(model: ClipModel, settings: RenderSettings, *, control_secret: str, slot: str) -> dict[str, Any]:
     serving = model.spec.serving
     return {
         "metadata": {
@@ -201,15 +204,21 @@ def _template(model: ClipModel, settings: RenderSettings, *, control_secret: str
             "terminationGracePeriodSeconds": _grace_period_s(model, settings),
             **_scheduling(model),
             "containers": [_container(model, settings, control_secret=control_secret)],
-            "volumes": _volumes(model),
+            "volumes": _volumes(model, slot),
         },
     }
 
 
+def template_hash(model: ClipModel, settings: RenderSettings, *, control_secret: str, slot: str = "") -> str:
+    """Give the hash of the pod template. What fails on pods of one template may do well on those of another; there the slot does not count."""
+    template = with_template_hash(_template(model, settings, control_secret=control_secret, slot=slot))
+    return str(template["metadata"]["annotations"][names.ANNOTATION_TEMPLATE])
+
+
 def render_deployment(
-    model: ClipModel, settings: RenderSettings, *, control_secret: str, strategy: UpdateStrategy
+    model: ClipModel, settings: RenderSettings, *, control_secret: str, strategy: UpdateStrategy, slot: str = ""
 ) -> dict[str, Any]:
-    """Render the Deployment. Versions and batching are not part of it: they change in running servers, without a restart."""
+    """Render the Deployment. Versions and batching are not part of it: they change in running servers, without a restart. `slot`: which files its pods read."""
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -226,6 +235,6 @@ def render_deployment(
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxSurge": strategy.max_surge, "maxUnavailable": strategy.max_unavailable},
             },
-            "template": with_template_hash(_template(model, settings, control_secret=control_secret)),
+            "template": with_template_hash(_template(model, settings, control_secret=control_secret, slot=slot)),
         },
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clipmodel_operator.api.v1alpha1.clipmodel import parse_clip_model, parse_status
+from clipmodel_operator.api.v1alpha1.status import PodStatus, RolloutPhase
 from clipmodel_operator.models.errors import StalledError
 from support.builders import build_model, build_object, build_spec, build_version
 
@@ -79,6 +80,42 @@ def test_a_status_of_another_release_counts_as_none() -> None:
         == -1
     )
     assert parse_clip_model(build_object(status={"conditions": "none"})).status.conditions == []
+
+
+def test_servers_change_in_place_unless_told_otherwise() -> None:
+    assert build_model().spec.rollout.strategy == "InPlace"
+    assert build_model(build_spec(rollout={"strategy": "Replace"})).spec.rollout.strategy == "Replace"
+    with pytest.raises(StalledError, match=r"spec\.rollout\.strategy"):
+        build_model(build_spec(rollout={"strategy": "Recreate"}))
+
+
+ROLLOUT = {
+    "provenRevision": "r1",
+    "targetRevision": "r2",
+    "phase": "Waiting",
+    "tries": 2,
+    "notBefore": "2026-11-22T12:04:00Z",
+    "reason": "Triton refuses the configuration",
+}
+
+
+def test_revisions_in_status_are_written_as_they_are_read() -> None:
+    status = {"rollout": ROLLOUT, "pods": [{"name": "clip-0", "revision": "r1", "ready": True}]}
+    read = parse_status({"status": status})
+    written = read.to_manifest()
+    assert {key: written[key] for key in status} == status
+    assert read.rollout is not None
+    assert (read.rollout.phase, read.rollout.not_before) == (RolloutPhase.WAITING, ROLLOUT["notBefore"])
+
+
+def test_a_status_without_revisions_is_one_of_before_the_first_sync_or_of_another_release() -> None:
+    status = parse_status({"status": {"observedGeneration": 3}})
+    assert (status.rollout, status.pods) == (None, [])
+    assert "rollout" not in status.to_manifest()
+
+
+def test_what_is_not_known_of_a_pod_is_left_out() -> None:
+    assert PodStatus(name="clip-0", ready=False).to_manifest() == {"name": "clip-0", "ready": False}
 
 
 def test_the_owner_reference_names_the_resource() -> None:

@@ -56,6 +56,17 @@ def test_all_that_users_write_is_bounded() -> None:
     assert unbounded == [], "CEL cost is counted from these bounds"
 
 
+def test_status_is_bounded_in_what_grows_with_pods_and_tries() -> None:
+    """It is written at every change, and read by every watch."""
+    status = schema()["properties"]["status"]["properties"]
+    for name in ("rollout", "pods"):
+        for path, node in walk(status[name], f"status.{name}"):
+            assert node.get("type") != "string" or "maxLength" in node or "enum" in node, path
+            assert node.get("type") != "integer" or "maximum" in node, path
+    assert status["pods"]["maxItems"] == 32
+    assert status["pods"]["x-kubernetes-list-map-keys"] == ["name"]
+
+
 def test_it_is_structural() -> None:
     for path, node in walk(schema(), ""):
         assert not {"$ref", "$defs", "title", "oneOf", "allOf"} & node.keys(), path
@@ -102,4 +113,7 @@ def test_subresources_and_columns_point_at_fields_that_exist() -> None:
     assert f'.status.conditions[?(@.type=="{READY}")].status' in columns
     assert all(c in paths or "conditions" in c or c == ".metadata.creationTimestamp" for c in columns)
     assert all(f["jsonPath"] in paths for f in version["selectableFields"])
+    # Only with -o wide, and before the message, which is long.
+    wide = [c["name"] for c in version["additionalPrinterColumns"] if c.get("priority")]
+    assert wide == ["Proven", "Target", "Phase", "Reason", "Message"]
     assert render_crd()["spec"]["names"]["shortNames"] == ["clip"]

@@ -20,6 +20,7 @@ from clipmodel_operator.reconcile.reconciler import Reconciler
 from clipmodel_operator.runtime.backoff import Backoff
 from clipmodel_operator.runtime.cache import ObjectCache
 from clipmodel_operator.runtime.queue import WorkQueue
+from clipmodel_operator.runtime.steps import StepRunner
 from support.builders import build_object, build_server_pod
 from support.fake_api_server import FakeApiServer
 from support.fake_clock import FakeClock
@@ -48,7 +49,11 @@ def build(*answers: PassOutcome) -> tuple[Operator, FakeReconciler]:
     reconciler = FakeReconciler(*answers)
     backoff = Backoff(base_s=0.001, jitter=lambda: 1.0)
     operator = Operator(
-        cache=ObjectCache(owner_of), queue=WorkQueue(), reconciler=cast("Reconciler", reconciler), backoff=backoff
+        cache=ObjectCache(owner_of),
+        queue=WorkQueue(),
+        reconciler=cast("Reconciler", reconciler),
+        steps=StepRunner(),
+        backoff=backoff,
     )
     return operator, reconciler
 

@@ -9,12 +9,20 @@ import pytest
 
 from clipmodel_operator.assessment.pods import (
     find_trouble,
-    incarnation,
+    has_ended,
+    has_started,
+    is_crashing,
     is_ending,
     is_ready,
     is_running,
     is_unproven,
+    last_end,
+    may_read,
+    restarts,
+    run_of,
+    slot_of,
     started_profile,
+    uid_of_run,
 )
 from clipmodel_operator.models.observed import PodView
 from support.builders import Object, build_server_pod, build_view
@@ -119,11 +127,82 @@ def test_what_is_wrong_with_it_when(name: str) -> None:
 
 def test_a_run_of_a_pod_is_its_uid_and_its_containers() -> None:
     pod = build_server_pod()
-    assert incarnation(pod) == incarnation(build_server_pod())
-    restarted = with_status(containerStatuses=[{"containerID": "containerd://another"}])
+    assert run_of(pod) == run_of(build_server_pod())
+    restarted = with_status(containerStatuses=[{"name": "triton", "containerID": "containerd://another"}])
     successor = {**pod, "metadata": {**pod["metadata"], "uid": "another"}}
-    runs = [incarnation(p) for p in (pod, restarted, successor, without_status())]
+    runs = [run_of(p) for p in (pod, restarted, successor, without_status())]
     assert len(set(runs)) == 4
+    assert [uid_of_run(r) for r in runs] == ["uid-clip-0", "uid-clip-0", "another", "uid-clip-0"]
+
+
+def test_a_run_is_told_by_tritons_container_whatever_a_mesh_adds() -> None:
+    mesh: Object = {"name": "mesh", "containerID": "containerd://mesh", "restartCount": 9, "started": True, "state": {}}
+    triton: Object = {"name": "triton", "containerID": "containerd://clip-0", "restartCount": 1, "state": {}}
+    pod = with_status(build_server_pod(is_ready=False), containerStatuses=[mesh, triton])
+    assert run_of(pod) == run_of(build_server_pod())
+    assert (restarts(pod), has_started(pod)) == (1, False)
+
+
+def contained(**fields: Any) -> Object:
+    """Build a pod that is not ready, with something said of Triton's container."""
+    return with_status(build_server_pod(is_ready=False), containerStatuses=[{"name": "triton", **fields}])
+
+
+OOM: Object = {"reason": "OOMKilled"}
+EXIT: Object = {"reason": "Error"}
+#: A pod -> whether its startup probe has passed, how Triton ended last, whether it is down at this moment, and whether it crashes again and again.
+ENDS: dict[str, tuple[Object, bool, Object, bool, bool]] = {
+    "it is ready, and an old kubelet says nothing of its startup": (build_server_pod(), True, {}, False, False),
+    "its startup probe has not passed": (contained(started=False, state={"running": {}}), False, {}, False, False),
+    "its startup probe has passed": (contained(started=True, state={"running": {}}), True, {}, False, False),
+    "it has ended a moment ago": (contained(state={"terminated": OOM}), False, OOM, True, False),
+    "it has ended a moment ago, and before": (contained(state={"terminated": OOM}, lastState={"terminated": EXIT}), False, OOM, True, False),
+    "it runs again": (contained(state={"running": {}}, lastState={"terminated": EXIT}), False, EXIT, False, False),
+    "it waits to be started again": (contained(state={"waiting": CRASHED}, lastState={"terminated": EXIT}), False, EXIT, True, True),
+    "it waits for its image": (contained(state={"waiting": {"reason": "ErrImagePull"}}), False, {}, False, False),
+    "it has no status": (without_status(), False, {}, False, False),
+    "it crashed, and is deleted": (build_server_pod(waiting=CRASHED, is_ending=True), False, {}, False, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_how_triton_ended_when(name: str) -> None:
+    pod, *expected = ENDS[name]
+    assert [has_started(pod), last_end(pod), has_ended(pod), is_crashing(pod)] == expected
+
+
+READS: dict[str, tuple[Object, bool]] = {
+    "it runs": (build_server_pod(), True),
+    "it is being deleted: a container may start again until it is gone": (build_server_pod(is_ending=True), True),
+    "it has ended for good": (with_status(phase="Failed"), False),
+    "it has done its work": (with_status(phase="Succeeded"), False),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_whether_it_may_read_its_files_anew_when(name: str) -> None:
+    pod, may = READS[name]
+    assert may_read(pod) is may
+
+
+def mounting(*volumes: Object) -> Object:
+    return {**build_server_pod(), "spec": {"volumes": list(volumes)}}
+
+
+PROOF: Object = {"name": "proof", "configMap": {"name": "clip-config-b"}}
+SLOTS: dict[str, tuple[Object, str]] = {
+    "the first": (mounting({"name": "config", "configMap": {"name": "clip-config"}}), ""),
+    "the second": (mounting(PROOF, {"name": "config", "configMap": {"name": "clip-config-b"}}), "b"),
+    "of a ClipModel whose name ends like it": (mounting({"name": "config", "configMap": {"name": "clip-config-b-config"}}), ""),
+    "it mounts no configs": (mounting(PROOF), ""),
+    "its spec is not told": ({**build_server_pod(), "spec": None}, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SLOTS)
+def test_which_slot_it_reads(name: str) -> None:
+    pod, slot = SLOTS[name]
+    assert slot_of(pod) == slot
 
 
 #: A pod's annotations -> the profile whose config it reads.

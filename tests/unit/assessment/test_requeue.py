@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from clipmodel_operator.assessment.requeue import LONGEST_RETRY_AFTER_S, POD_RECHECK_S, PassOutcome, plan_requeue
+from clipmodel_operator.assessment.requeue import LONGEST_RETRY_AFTER_S, PassOutcome, plan_requeue
 from clipmodel_operator.models.errors import ConflictError, GoneError, RejectedError, RetryError, StalledError
 
 BACKOFF_S = 40.0
+#: Of a step on a pod.
+POD_RECHECK_S = 5.0
 FAILED = (RetryError("HTTP 500"),)
 DENIED = StalledError("ObjectRejected", "mend it", look_again=True)
 STALLED = (StalledError("InvalidSpec", "mend it"),)
@@ -19,10 +21,10 @@ CASES: dict[str, tuple[PassOutcome, bool, float | None]] = {
     "something was changed: at once": (PassOutcome(has_changed=True), False, 0.0),
     "a sync waits": (PassOutcome(sync_retries_s=(300.0, 120.0)), False, 120.0),
     "a surge pod waits": (PassOutcome(surge_recheck_s=30.0), False, 30.0),
-    "a pod does not answer": (PassOutcome(has_unproven_pod=True), False, POD_RECHECK_S),
-    "of several the earliest counts": (PassOutcome(sync_retries_s=(300.0,), surge_recheck_s=2.0, has_unproven_pod=True), False, 2.0),
-    "of several the pod's recheck is the earliest": (PassOutcome(sync_retries_s=(300.0,), surge_recheck_s=20.0, has_unproven_pod=True), False, POD_RECHECK_S),
-    "a change comes before all that is waited for": (PassOutcome(has_changed=True, sync_retries_s=(300.0,), has_unproven_pod=True), False, 0.0),
+    "a step on a pod waits": (PassOutcome(rollout_recheck_s=POD_RECHECK_S), False, POD_RECHECK_S),
+    "of several the earliest counts": (PassOutcome(sync_retries_s=(300.0,), surge_recheck_s=2.0, rollout_recheck_s=POD_RECHECK_S), False, 2.0),
+    "of several the pod's recheck is the earliest": (PassOutcome(sync_retries_s=(300.0,), surge_recheck_s=20.0, rollout_recheck_s=POD_RECHECK_S), False, POD_RECHECK_S),
+    "a change comes before all that is waited for": (PassOutcome(has_changed=True, sync_retries_s=(300.0,), rollout_recheck_s=POD_RECHECK_S), False, 0.0),
     "a person must act, and a sync waits": (PassOutcome(STALLED, sync_retries_s=(300.0,)), False, 300.0),
     "the world failed": (PassOutcome(FAILED), True, BACKOFF_S),
     "a resourceVersion was another": (PassOutcome((ConflictError("409"),)), True, BACKOFF_S),
@@ -30,7 +32,7 @@ CASES: dict[str, tuple[PassOutcome, bool, float | None]] = {
     "something is rejected outside of what we apply": (PassOutcome((RejectedError("422"),)), True, BACKOFF_S),
     "a bug of ours": (PassOutcome((KeyError("innards"),)), True, BACKOFF_S),
     "a failure after a change does not go on at once": (PassOutcome(FAILED, has_changed=True), True, BACKOFF_S),
-    "a failure is not repeated at the pace of a pod's recheck": (PassOutcome(FAILED, has_unproven_pod=True), True, BACKOFF_S),
+    "a failure is not repeated at the pace of a pod's recheck": (PassOutcome(FAILED, rollout_recheck_s=POD_RECHECK_S), True, BACKOFF_S),
     "a failure does not put off what falls due": (PassOutcome(FAILED, surge_recheck_s=12.0), True, 12.0),
     "what falls due later does not put off a failure's next try": (PassOutcome(FAILED, sync_retries_s=(300.0,)), True, BACKOFF_S),
     "the API server asks for more patience": (PassOutcome((RetryError("429", retry_after_s=50.0),)), True, 50.0),
@@ -39,7 +41,7 @@ CASES: dict[str, tuple[PassOutcome, bool, float | None]] = {
     "a Retry-After of a day is cut": (PassOutcome((RetryError("503", retry_after_s=86_400.0),)), True, LONGEST_RETRY_AFTER_S),
     "of two Retry-Afters the later counts": (PassOutcome((RetryError("429", retry_after_s=50.0), RetryError("429", retry_after_s=45.0))), True, 50.0),
     "a rule of the cluster denies an object, and nobody would tell that it is lifted": (PassOutcome((DENIED,)), True, BACKOFF_S),
-    "pods are rechecked while a rule denies an object": (PassOutcome((DENIED,), has_unproven_pod=True), True, POD_RECHECK_S),
+    "pods are rechecked while a rule denies an object": (PassOutcome((DENIED,), rollout_recheck_s=POD_RECHECK_S), True, POD_RECHECK_S),
     "a denied object is not tried again at once": (PassOutcome((DENIED,), has_changed=True), True, BACKOFF_S),
     "stalled, and then its status could not be written": (PassOutcome((*STALLED, *FAILED)), True, BACKOFF_S),
 }  # fmt: skip

@@ -20,9 +20,10 @@ from clipmodel_contract import golden  # noqa: E402
 from clipmodel_contract.report import VersionRecord, parse_report  # noqa: E402
 from clipmodel_operator.api.v1alpha1.clipmodel import parse_clip_model  # noqa: E402
 from clipmodel_operator.assessment.pods import is_ready, is_running  # noqa: E402
-from clipmodel_operator.reconcile.fleet import read_config  # noqa: E402
-from clipmodel_operator.rendering.config_map import Committed, render_config_map  # noqa: E402
-from clipmodel_operator.rendering.config_pbtxt import config_id, render_config  # noqa: E402
+from clipmodel_operator.models.ledger import Ledger  # noqa: E402
+from clipmodel_operator.reconcile.server_steps import read_config  # noqa: E402
+from clipmodel_operator.rendering.config_map import render_config_map  # noqa: E402
+from clipmodel_operator.rendering.revision import render_revision  # noqa: E402
 from support.tiny_onnx import build_tiny_onnx  # noqa: E402
 
 SHA = "ab" * 32
@@ -165,9 +166,17 @@ class TestStandIn:
     def test_it_says_of_a_config_what_triton_would(self) -> None:
         """The hash is read from the committed text: one that went out of step would look like a server on another config."""
         model = parse_clip_model(clip())
-        rendered = render_config_map(model, Committed((1,), (record(),)))
-        expected = config_id(render_config(model, versions=[1], profile=model.spec.profile))
+        revision = render_revision(model, {1: SHA})
+        rendered = render_config_map(model, Ledger(revision, revision, records=(record(),)))
+        expected = revision.config_ids[model.spec.profile.value]
         assert read_config(fake_triton.read_config(rendered["data"])) == (expected, (1,))
+
+    def test_a_config_without_a_proof_is_none_that_a_pod_would_serve(self) -> None:
+        revision = render_revision(parse_clip_model(clip()), {1: SHA})
+        data = render_config_map(parse_clip_model(clip()), Ledger(revision, records=(record(),)))["data"]
+        unproven = {**json.loads(data["versions.json"]), "proofs": {}}
+        with pytest.raises(ValueError, match="no proof of config"):
+            fake_triton.read_config({**data, "versions.json": json.dumps(unproven)})
 
     def test_its_answer_is_the_proven_embedding(self) -> None:
         vector = fake_triton.make_vectors()[1]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
 
 from clipmodel_contract import golden
 from clipmodel_contract.control import CONTROL_HEADER, CONTROL_KEY_VARIABLE
 from clipmodel_contract.tensors import Tensors
 from clipmodel_operator.clients import triton as module
 from clipmodel_operator.clients.triton import TritonClient, open_session
-from clipmodel_operator.models.errors import ClipModelError, RejectedError, RetryError
+from clipmodel_operator.models.errors import ClipModelError, LoadRefusedError, RejectedError, RetryError
 from clipmodel_operator.models.server import Server
 from clipmodel_operator.rendering import deployment
 from clipmodel_operator.rendering.settings import RenderSettings
@@ -60,6 +62,12 @@ async def test_it_sends_the_golden_image_to_that_version(server: FakeServer, tri
 
 ANSWERS: dict[str, tuple[Answer, type[ClipModelError], str]] = {
     "no such model": (reply({"error": "Request for unknown model: 'clip' has no available versions"}, 400), RejectedError, "unknown model"),
+    "not found": (reply({"error": "Request for unknown model: 'clip' is not found"}, 404), RejectedError, "is not found"),
+    "not loaded, by another code": (reply({"error": "Request for unknown model: 'clip' version 3 is not at ready state"}, 503), RejectedError, "not at ready state"),
+    "a config that cannot be read": (reply({"error": "failed to load 'clip', failed to poll from model repository"}, 500), RejectedError, "failed to poll"),
+    "a backend whose process is gone": (reply({"error": "Stub process 'clip_3_0' is not healthy."}, 500), RejectedError, "is not healthy"),
+    "an error that may pass": (reply({"error": "Internal: out of buffers"}, 500), RetryError, "HTTP 500: Internal: out of buffers"),
+    "an error without end": (reply({"error": "x" * 100_000}, 503), RetryError, "HTTP 503: xxx"),
     "busy": (reply({"error": "Exceeds maximum queue size"}, 503), RetryError, "maximum queue size"),
     "restricted": (reply({"error": "This API is restricted"}, 403), RetryError, "restricted"),
     "a page that is no JSON": (raw(b"<html>", 502), RetryError, "<html>"),
@@ -78,6 +86,7 @@ async def test_what_becomes_of_an_answer(server: FakeServer, triton: TritonClien
         await embed(triton)
     assert type(raised.value) is kind
     assert said in str(raised.value)
+    assert len(str(raised.value)) < 400
     assert "the-key" not in str(raised.value)
     assert "the-key" not in repr(SERVER)
 
@@ -100,6 +109,77 @@ async def test_a_load_that_fails_says_why(server: FakeServer, triton: TritonClie
     server.answer(reply({"error": "failed to load 'clip', no version is available"}, 400))
     with pytest.raises(RejectedError, match="no version is available"):
         await triton.load(SERVER, "clip", {})
+
+
+#: What Triton answers to a load -> what is said of it, and why each version that it names failed.
+REFUSALS: dict[str, tuple[str, int, str, dict[int, str]]] = {
+    "one version": (
+        "load failed for model 'clip': version 2 is at UNAVAILABLE state: Internal: onnx runtime error 1: too new;\n",
+        400,
+        "too new",
+        {2: "onnx runtime error 1: too new"},
+    ),
+    "two versions": (
+        "load failed for model 'clip': version 2 is at UNAVAILABLE state: one;version 3 is at UNAVAILABLE state: two;\n",
+        400,
+        "two",
+        {2: "one", 3: "two"},
+    ),
+    "no version": ("failed to load 'clip', failed to poll from model repository", 500, "failed to poll", {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+async def test_a_load_that_is_refused_names_versions_and_causes(
+    server: FakeServer, triton: TritonClient, name: str
+) -> None:
+    error, code, said, causes = REFUSALS[name]
+    server.answer(reply({"error": error}, code))
+    with pytest.raises(LoadRefusedError) as raised:
+        await triton.load(SERVER, "clip", {"name": "clip"})
+    assert said in str(raised.value)
+    assert raised.value.causes == causes
+
+
+async def test_the_causes_are_read_of_the_whole_answer_and_said_within_bounds(
+    server: FakeServer, triton: TritonClient
+) -> None:
+    """Each version's error may be thousands of characters long; status has room for 240."""
+    long = "x" * 5000
+    parts = [f"version {n} is at UNAVAILABLE state: {long} {n};" for n in range(1, 65)]
+    server.answer(reply({"error": f"load failed for model 'clip': {''.join(parts)}"}, 400))
+    with pytest.raises(LoadRefusedError) as raised:
+        await triton.load(SERVER, "clip", {"name": "clip"})
+    assert set(raised.value.causes) == set(range(1, 65))
+    assert len(str(raised.value)) <= 240
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_an_answer_is_read_as_far_as_anybody_needs_it(
+    server: FakeServer, triton: TritonClient, status: int
+) -> None:
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(status=status)
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(40):
+                await response.write(b"x" * (1 << 20))
+                sent += 1 << 20
+        return response
+
+    server.answer(endless)
+    with pytest.raises(RetryError):
+        await triton.get_config(SERVER, "clip")
+    assert sent < 4 * module._LONGEST_ANSWER, "it hangs up"
+
+
+async def test_a_list_of_a_repository_may_be_long(server: FakeServer, triton: TritonClient) -> None:
+    index = [{"name": f"other-{n}", "version": "1", "state": "READY", "reason": "x" * 1000} for n in range(2000)]
+    server.answer(reply([*index, {"name": "clip", "version": "7", "state": "LOADING"}]))
+    assert await triton.loaded_versions(SERVER, "clip") == {7}
 
 
 async def test_configs_and_versions(server: FakeServer, triton: TritonClient) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -183,10 +184,44 @@ def test_a_request_is_a_header_and_the_picture() -> None:
     assert body[length:] == image
 
 
+def test_a_request_for_a_batch_is_a_header_and_the_pictures() -> None:
+    images = [golden.golden_image(i, 8) for i in range(2)]
+    body, length = golden.infer_batch_request(images, input_name="image", output_name="embedding", size=8)
+    (tensor,) = json.loads(body[:length])["inputs"]
+    assert (tensor["shape"], tensor["parameters"]) == ([2, 3, 8, 8], {"binary_data_size": 2 * len(images[0])})
+    assert body[length:] == images[0] + images[1]
+
+
+def answer(values: Sequence[float], shape: object) -> tuple[bytes, int]:
+    data = struct.pack(f"<{len(values)}f", *values)
+    header = json.dumps({"outputs": [{"shape": shape, "parameters": {"binary_data_size": len(data)}}]}).encode()
+    return header + data, len(header)
+
+
+def test_an_answer_to_a_batch_is_a_vector_for_each_picture() -> None:
+    body, length = answer([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [2, 3])
+    assert golden.infer_batch_response(body, length, count=2) == ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+    assert golden.infer_response(body, length) == (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+
+
+@pytest.mark.parametrize("shape", [None, [6], [1, 6], [3, 2], [2, 2], "23"])
+def test_an_answer_of_another_shape_is_refused(shape: object) -> None:
+    body, length = answer([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], shape)
+    with pytest.raises(golden.AnswerError, match="not 2 embeddings: 6 values of shape "):
+        golden.infer_batch_response(body, length, count=2)
+
+
+def test_an_answer_without_values_is_refused() -> None:
+    with pytest.raises(golden.AnswerError, match="not 2 embeddings: 0 values"):
+        golden.infer_batch_response(*answer([], [2, 0]), count=2)
+
+
 @given(st.binary(max_size=60), st.integers(-10, 70))
 def test_what_is_no_answer_is_refused(body: bytes, length: int) -> None:
     with pytest.raises(golden.AnswerError):
         golden.infer_response(body, length)
+    with pytest.raises(golden.AnswerError):
+        golden.infer_batch_response(body, length, count=2)
 
 
 json_values = st.recursive(

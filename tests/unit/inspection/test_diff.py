@@ -12,9 +12,23 @@ from rich.console import Console
 
 from clipmodel_operator.inspection.codes import DiffCode
 from clipmodel_operator.inspection.compare import Images, show_diff
+from clipmodel_operator.inspection.difference import compare
 from clipmodel_operator.models.errors import ClipModelError
 from clipmodel_operator.rendering.settings import RenderSettings
-from support.builders import NAME, NAMESPACE, ONE, OTHER, SHA_2, TWO, build_spec, build_version
+from support.builders import (
+    NAME,
+    NAMESPACE,
+    ONE,
+    OTHER,
+    SHA_1,
+    SHA_2,
+    TWO,
+    VECTORS_2,
+    build_config_map,
+    build_record,
+    build_spec,
+    build_version,
+)
 from support.simulation import Simulation
 from support.strategies import specs
 from unit.inspection.conftest import FakeReads
@@ -150,17 +164,49 @@ async def test_a_new_version_is_fetched_first_and_its_proof_is_not_made_up() -> 
     assert "Until then version 1 serves on." in out
 
 
-async def test_golden_vectors_are_shown_by_digest() -> None:
+def stored(simulation: Simulation, name: str = "clip-config") -> Object:
+    (found,) = (o for o in simulation.cluster.all("ConfigMap") if o["metadata"]["name"] == name)
+    return found
+
+
+def test_golden_vectors_are_shown_by_digest() -> None:
+    live = build_config_map(1, records=[build_record(), build_record(2, sha256=SHA_2)])
+    desired = build_config_map(1, records=[build_record(vectors=VECTORS_2), build_record(2, sha256=SHA_2)])
+    lines = compare(live, desired).lines
+    assert "vectors" not in "".join(lines)
+    before, after = ([line.strip() for line in lines if line.startswith(f'{sign}      "{SHA_1}": "(')] for sign in "-+")
+    assert len(before) == len(after) == 1, "where they stand, once"
+    assert before != after
+
+
+async def test_revisions_and_configs_are_shown_by_their_ids() -> None:
+    """What configs say stands in the .pbtxt already."""
     simulation = await running()
-    _, out = await diff(simulation, build_spec(ONE, TWO))
-    simulation.update(build_spec(ONE, TWO))
+    _, out = await diff(simulation, build_spec(batching={"maxQueueDelay": "20ms"}))
+    proven = simulation.clip["status"]["rollout"]["provenRevision"]
+    assert f'-     "proven": "{proven}",' in out
+    assert f'+     "previous": "{proven}",' in out
+    assert "TYPE_FP32" not in out
+    assert len(changes(out)) < 60
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", '{"revisions": [{}]}', '{"revisions": null}'])
+async def test_what_cannot_be_read_is_shown_as_it_is(text: str) -> None:
+    simulation = await running()
+    simulation.cluster.edit(stored(simulation), lambda o: o["data"].update({"revisions.json": text}))
+    code, out = await diff(simulation, build_spec())
+    assert code is DiffCode.DIFFERENT
+    assert text in out
+
+
+async def test_of_an_attempt_that_is_open_nothing_is_said() -> None:
+    simulation = await running()
+    simulation.update(build_spec(batching={"maxQueueDelay": "20ms"}))
     await simulation.settle()
-    stored = simulation.cluster.find("ConfigMap")
-    assert stored is not None
-    assert '"vectors": [' in stored["data"]["records.json"]
-    _, out = await diff(simulation, build_spec(ONE))
-    assert '"golden": "(' in out
-    assert "vectors" not in out.replace("golden vectors are made there", "")
+    assert "clip-rollout" in [o["metadata"]["name"] for o in simulation.cluster.all("ConfigMap")]
+    for spec in (build_spec(), build_spec(batching={"maxQueueDelay": "20ms"})):
+        _, out = await diff(simulation, spec)
+        assert "clip-rollout" not in out
 
 
 async def test_a_version_of_another_space_is_refused_as_the_operator_would() -> None:
@@ -185,6 +231,7 @@ async def test_without_a_clip_model_all_is_new() -> None:
     assert code is DiffCode.DIFFERENT
     assert "is not in the cluster" in out
     assert "the Secret of the control key" in out
+    assert "running servers" not in out, "there are none"
     assert not [line for line in changes(out) if line.startswith("-")]
     for kind in ("PersistentVolumeClaim", "ConfigMap", "Service", "Deployment", "Job"):
         assert f"+++ rendered {kind}/" in out

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -178,9 +179,10 @@ async def test_lines_tell_each_change_once(make_reads: Any) -> None:
     await simulation.settle()
     for _ in range(3):
         sink.show(await look(Gatherer(reads), question, now=NOW), None)
-    pod = simulation.pods()[0]["metadata"]["name"]
+    pod, proven = simulation.pods()[0]["metadata"]["name"], simulation.clip["status"]["rollout"]["provenRevision"]
     assert [line.removeprefix("12:00:00  demo/clip  ").split(",")[0].strip() for line in told[2:]] == [
         "Ready",
+        f"revision {proven} proven",
         "version 1 Serving",
         f"pod {pod} ready (Running)",
     ]
@@ -189,11 +191,73 @@ async def test_lines_tell_each_change_once(make_reads: Any) -> None:
     simulation.cluster.remove(simulation.clip)
     for _ in range(2):
         sink.show(await look(Gatherer(reads), question, now=NOW), None)
-    assert told[5:] == [
+    assert told[6:] == [
         "12:00:00  the cluster does not answer. Trying again.\n",
         "12:00:00  demo/clip  is gone\n",
         "12:00:00  there are no ClipModels in namespace demo\n",
     ]
+
+
+ROLLOUT = {"provenRevision": "r1", "targetRevision": "r1"}
+
+
+def set_rollout(simulation: Simulation, *, pod: str | None = "r1", **rollout: Any) -> None:
+    name = simulation.pods()[0]["metadata"]["name"]
+    status = {
+        "rollout": ROLLOUT | rollout,
+        "pods": [{"name": name, "ready": True, **({"revision": pod} if pod else {})}],
+    }
+    simulation.cluster.edit(simulation.clip, lambda o: o["status"].update(status))
+
+
+async def test_lines_tell_of_revisions_without_times_that_move(make_reads: Any) -> None:
+    simulation, told = await world(), list[str]()
+    reads = make_reads(simulation.cluster)
+    sink = LineSink(told.append, ONE_CLIP, lambda: NOW)
+    set_rollout(simulation)
+    sink.show(await look(Gatherer(reads), ONE_CLIP, now=NOW), None)
+    assert [line for line in told if "revision r1 proven" in line]
+    assert [line for line in told if "ready (Running), revision r1" in line]
+    told.clear()
+    failed = {
+        "targetRevision": "r2",
+        "phase": "Waiting",
+        "tries": 1,
+        "notBefore": "2026-11-22T12:04:00Z",
+        "reason": "No.",
+    }
+    set_rollout(simulation, pod=None, **failed)
+    for minutes in range(3):
+        now = NOW + timedelta(minutes=minutes)
+        sink.show(await look(Gatherer(reads), ONE_CLIP, now=now), None)
+    assert [line.removeprefix("12:00:00  demo/clip  ") for line in told] == [
+        "revision r2 Waiting, 1 try, not before 2026-11-22T12:04:00Z, proven r1: No.\n",
+        f"pod {simulation.pods()[0]['metadata']['name']} ready (Running)\n",
+    ]
+    told.clear()
+    set_rollout(simulation, pod=None, targetRevision="r2")
+    sink.show(await look(Gatherer(reads), ONE_CLIP, now=NOW), None)
+    assert told == ["12:00:00  demo/clip  revision r2 wanted, proven r1\n"]
+
+
+async def test_json_has_the_revisions(make_reads: Any, console: Console) -> None:
+    simulation = await world()
+    set_rollout(
+        simulation, targetRevision="r2", phase="Waiting", tries=3, notBefore="2026-11-22T12:04:00Z", reason="No."
+    )
+    await show_status(make_reads(simulation.cluster), Question(NAMESPACE, NAME, as_json=True), console)
+    one = json.loads(printed(console))
+    assert {k: v for k, v in one["rollout"].items() if k not in {"dueS", "advice"}} == {
+        "provenRevision": "r1",
+        "targetRevision": "r2",
+        "phase": "Waiting",
+        "tries": 3,
+        "notBefore": "2026-11-22T12:04:00Z",
+        "reason": "No.",
+        "isCurrent": True,
+    }
+    assert "clipmodel.dev/retry" in one["rollout"]["advice"]
+    assert (one["strategy"], one["pods"][0]["revision"]) == ("InPlace", "r1")
 
 
 async def test_a_download_says_something_every_ten_percent(make_reads: Any) -> None:

@@ -188,6 +188,96 @@ def test_pods_tell_what_keeps_them() -> None:
     assert shown[1].loaded == (Loaded(1, 3, 0),)
 
 
+R1, R2 = "1a" * 16, "2b" * 16
+WAITING = {
+    "provenRevision": R1,
+    "targetRevision": R2,
+    "phase": "Waiting",
+    "tries": 2,
+    "notBefore": "2026-11-22T12:04:00Z",
+    "reason": "Triton refuses the configuration.",
+}
+
+
+def rollout_of(rollout: Object | None, *, generation: int = 1, **spec: Any) -> Any:
+    status = {} if rollout is None else {"rollout": rollout, "observedGeneration": 1}
+    obj = build_object(build_spec(**spec), generation=generation, status=status)
+    return assess_overview(Found(obj), now=NOW).rollout
+
+
+def test_the_next_try_is_told_as_a_time_and_as_how_long_that_is() -> None:
+    rollout = rollout_of(WAITING)
+    assert (rollout.proven_revision, rollout.target_revision, rollout.phase, rollout.tries) == (R1, R2, "Waiting", 2)
+    assert (rollout.not_before, rollout.due_s) == ("2026-11-22T12:04:00Z", 240)
+    assert rollout.reason == WAITING["reason"]
+
+
+RETRY = 'kubectl annotate -n demo clip clip clipmodel.dev/retry="$(date +%s)" --overwrite'
+ADVICE: dict[str, tuple[Object, Object, str | None]] = {
+    "one that waits is tried at once": (WAITING, {}, f"To have it tried at once: {RETRY}"),
+    "one that is given up": (
+        {k: v for k, v in WAITING.items() if k != "notBefore"},
+        {},
+        f"It is not tried again by itself. Correct the spec; or, where the cause is mended outside of it: {RETRY}",
+    ),
+    "one that is given up, as another release says it": (
+        {"provenRevision": R1, "targetRevision": R2, "reason": "other embeddings"},
+        {},
+        f"It is not tried again by itself. Correct the spec; or, where the cause is mended outside of it: {RETRY}",
+    ),
+    "paused": (WAITING, {"paused": True}, "Nothing is tried while spec.paused is true."),
+    "under way": (WAITING | {"phase": "Proving"}, {}, None),
+    "not begun": ({"provenRevision": R1, "targetRevision": R2}, {}, None),
+    "at rest": ({"provenRevision": R1, "targetRevision": R1}, {}, None),
+    "at rest and paused": ({"provenRevision": R1, "targetRevision": R1}, {"paused": True}, None),
+}
+
+
+@pytest.mark.parametrize(("rollout", "spec", "advice"), ADVICE.values(), ids=ADVICE)
+def test_there_is_advice_where_waiting_is_not_all(rollout: Object, spec: Object, advice: str | None) -> None:
+    assert rollout_of(rollout, **spec).advice == advice
+
+
+@pytest.mark.parametrize(
+    ("rollout", "is_at_rest"),
+    [
+        ({"provenRevision": R1, "targetRevision": R1}, True),
+        ({"provenRevision": R1, "targetRevision": R1, "phase": "Returning"}, False),
+        ({"provenRevision": R1, "targetRevision": R2}, False),
+        ({"targetRevision": R2}, False),
+        ({"phase": "Trial"}, False),
+    ],
+)
+def test_at_rest_the_target_is_proven(rollout: Object, is_at_rest: bool) -> None:  # noqa: FBT001 - a table
+    assert rollout_of(rollout).is_at_rest is is_at_rest
+
+
+def test_of_an_earlier_spec_there_is_no_advice() -> None:
+    assert rollout_of(WAITING).is_current
+    stale = rollout_of(WAITING, generation=2)
+    assert (stale.is_current, stale.advice) == (False, None)
+
+
+def test_what_a_status_cannot_say_is_none() -> None:
+    assert rollout_of(None) is None, "an older operator, or before the first sync"
+    odd = rollout_of({"targetRevision": R2, "phase": "Pondering", "notBefore": "soon"})
+    # A phase that this release does not know is shown all the same.
+    assert (odd.phase, odd.due_s, odd.proven_revision) == ("Pondering", None, None)
+
+
+def test_pods_tell_which_revision_they_run() -> None:
+    told = [{"name": "clip-0", "revision": R1, "ready": True}, {"name": "clip-1", "ready": False}]
+    pods = [build_server_pod(name) for name in ("clip-0", "clip-1", "clip-2")]
+    shown = assess_overview(Found(build_object(status={"pods": told}), pods), now=NOW).pods
+    assert [(p.name, p.revision) for p in shown] == [("clip-0", R1), ("clip-1", None), ("clip-2", None)]
+
+
+def test_the_strategy_is_told_also_where_the_crd_has_no_default_for_it() -> None:
+    assert assess_overview(Found(build_object()), now=NOW).strategy == "InPlace"
+    spec = build_spec(rollout={"strategy": "Replace"})
+    assert assess_overview(Found(build_object(spec)), now=NOW).strategy == "Replace"
+
+
 def event(name: str, seconds: int, **fields: Any) -> Object:
     stamp = (NOW - timedelta(seconds=seconds)).isoformat()
     return {

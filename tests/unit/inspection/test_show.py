@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from rich.console import Console, RenderableType
 
 from clipmodel_operator.inspection.overview import (
@@ -14,6 +16,7 @@ from clipmodel_operator.inspection.overview import (
     Outcome,
     Overview,
     PodFacts,
+    RolloutFacts,
     VersionFacts,
 )
 from clipmodel_operator.inspection.progress import Progress
@@ -133,3 +136,86 @@ def test_a_list_has_a_line_for_each_and_words_for_the_unwell() -> None:
     assert "Syncing: version 2" in text
     assert "All is well." not in text
     assert "NAMESPACE" not in page(show_many([well], with_namespace=False, where="namespace demo"))
+
+
+R1, R2 = "1a" * 16, "2b" * 16
+REACHED = RolloutFacts(R1, R1, None, None, None, None, None, None)
+WAITING = RolloutFacts(
+    R1, R2, "Waiting", 2, "2026-11-22T12:04:00Z", 240.0, "Triton refuses the configuration.", "To have it tried at once: do this"
+)  # fmt: skip
+
+
+def revisions(rollout: RolloutFacts | None, **changes: Any) -> list[str]:
+    """Give the lines of the section, without what is around it."""
+    lines = page(show_one(replace(OVERVIEW, rollout=rollout, **changes))).splitlines()
+    heads = [i for i, line in enumerate(lines) if line.startswith("Revisions")]
+    if not heads:
+        return []
+    end = lines.index("", heads[0]) if "" in lines[heads[0] :] else len(lines)
+    return [" ".join(line.split()) for line in lines[heads[0] : end]]
+
+
+def test_revisions_at_rest_are_one() -> None:
+    assert revisions(REACHED) == ["Revisions strategy: InPlace", "proven 1a1a1a1a1a1a what the spec asks for"]
+    assert revisions(REACHED, strategy="Replace")[0] == "Revisions strategy: Replace"
+    assert revisions(replace(REACHED, is_current=False))[0] == "Revisions strategy: InPlace, of an earlier spec"
+
+
+def test_a_failed_target_says_when_it_is_tried_next_and_what_to_do() -> None:
+    assert revisions(WAITING) == [
+        "Revisions strategy: InPlace",
+        "proven 1a1a1a1a1a1a",
+        "target 2b2b2b2b2b2b Waiting after 2 tries; the next in 4 min, 2026-11-22T12:04:00Z",
+        "Triton refuses the configuration.",
+        "To have it tried at once: do this",
+    ]
+    said_above = revisions(WAITING, message="Triton refuses the configuration, so version 1 serves.")
+    assert "Triton refuses the configuration." not in said_above
+
+
+ATTEMPTS = {
+    "first try": (replace(WAITING, phase="Proving", tries=1), "Proving, try 1: pods embed with it under a name"),
+    "no count": (replace(WAITING, phase="Switching", tries=None), "Switching: pods load it under the real name"),
+    "back": (replace(WAITING, phase="Returning"), "Returning, try 2: pods go back to the proven one"),
+    "on trial": (replace(WAITING, phase="Trial"), "Trial, try 2: the proven one does not start"),
+    "new pods": (replace(WAITING, phase="Replacing"), "Replacing, try 2: new pods start with it"),
+    "a phase of tomorrow": (replace(WAITING, phase="Pondering"), "Pondering, try 2"),
+    "one try": (replace(WAITING, tries=1), "Waiting after 1 try; the next in 4 min"),
+    "due": (replace(WAITING, due_s=-3.0), "Waiting after 2 tries; the next due, 2026"),
+    "given up": (replace(WAITING, not_before=None, due_s=None), "Waiting after 2 tries"),
+    "given up without a phase": (replace(WAITING, phase=None, not_before=None, due_s=None), "not reached"),
+    "not begun": (RolloutFacts(R1, R2, None, None, None, None, None, None), "not begun"),
+}
+
+
+@pytest.mark.parametrize(("rollout", "words"), ATTEMPTS.values(), ids=ATTEMPTS)
+def test_the_attempt_is_told(rollout: RolloutFacts, words: str) -> None:
+    assert revisions(rollout)[2].startswith(f"target 2b2b2b2b2b2b {words}")
+
+
+def test_before_the_first_proof_none_is_proven() -> None:
+    shown = revisions(RolloutFacts(None, R1, None, None, None, None, None, None))
+    assert shown[1:] == ["proven none no pod has proven one yet", "target 1a1a1a1a1a1a not begun"]
+
+
+def test_each_pods_revision_is_shown_where_status_has_revisions() -> None:
+    pods = (replace(READY_POD, revision=R1), replace(SICK_POD, revision=None))
+    text = page(show_one(replace(OVERVIEW, rollout=WAITING, pods=pods)))
+    header, first, second = (
+        next(ln for ln in text.splitlines() if f"  {w}" in ln) for w in ("POD", "clip-a", "clip-b")
+    )
+    assert (header.split()[-1], first.split()[-1], second.split()[-1]) == ("REVISION", "1a1a1a1a1a1a", "-")
+    older = page(show_one(OVERVIEW))
+    assert "REVISION" not in older
+    assert "Revisions" not in older
+
+
+def test_a_list_names_a_target_that_is_not_reached_also_where_clients_are_served() -> None:
+    well = replace(OVERVIEW, name="well", outcome=Outcome.READY, message="All is well.", rollout=WAITING)
+    text = page(show_many([well], with_namespace=False, where="namespace demo"))
+    assert "target 2b2b2b2b2b2b: Waiting after 2 tries; the next in 4 min" in text
+    assert "To have it tried at once" in text
+    assert "All is well." not in text
+    for rollout in (REACHED, None):
+        quiet = page(show_many([replace(well, rollout=rollout)], with_namespace=False, where="namespace demo"))
+        assert "target" not in quiet

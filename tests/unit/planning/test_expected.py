@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from clipmodel_contract.report import VersionRecord
 from clipmodel_operator.models import names
+from clipmodel_operator.models.attempt import Attempt, Phase, RolloutRecord
+from clipmodel_operator.models.ledger import Ledger
 from clipmodel_operator.models.observed import Observed
 from clipmodel_operator.models.spaces import EmbeddingSpace
 from clipmodel_operator.planning.expected import Expected, plan_expected
 from clipmodel_operator.planning.jobs import job_name, plan_jobs
-from clipmodel_operator.rendering.config_map import Committed, read_committed, render_config_map
+from clipmodel_operator.rendering.config_map import read_ledger, render_config_map
+from clipmodel_operator.rendering.revision import render_revision
+from clipmodel_operator.rendering.rollout_map import render_rollout_map
 from clipmodel_operator.rendering.settings import RenderSettings
 from support.builders import (
     NOW,
@@ -26,6 +30,7 @@ from support.builders import (
     VECTORS_OTHER,
     Object,
     build_job,
+    build_ledger,
     build_model,
     build_record,
     build_report,
@@ -39,7 +44,7 @@ ALL: Object = {"versionPolicy": {"all": {}}}
 
 
 def commit(serving: Sequence[int], records: Sequence[VersionRecord], *spaces: EmbeddingSpace) -> Object:
-    return render_config_map(build_model(), Committed(tuple(serving), tuple(records), spaces))
+    return render_config_map(build_model(), replace(build_ledger(*serving, records=records), spaces=spaces))
 
 
 def expect(spec: Object, config_map: Object | None = None, *jobs: Object) -> Expected:
@@ -53,8 +58,8 @@ def expect(spec: Object, config_map: Object | None = None, *jobs: Object) -> Exp
     )
 
 
-def committed_by(expected: Expected) -> Committed:
-    return read_committed(next((o for o in expected.objects if o["kind"] == "ConfigMap"), None))
+def committed_by(expected: Expected) -> Ledger:
+    return read_ledger(next((o for o in expected.objects if o["metadata"]["name"] == "clip-config"), None))
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,8 @@ CASES = {
     "a version is added: it would be fetched, and would serve": Case(build_spec(ONE, TWO), (1,), [R1], then=(2,), kept=(1, 2), jobs=1, unproven=(2,)),
     "more are added than are fetched at once": Case(build_spec(ONE, TWO, OTHER, **ALL), (), [], then=(1, 2, 3), kept=(1, 2, 3), jobs=3, unproven=(1, 2, 3)),
     "one that the policy does not choose is fetched too": Case(build_spec(ONE, TWO, versionPolicy={"specific": {"versions": [1]}}), (1,), [R1], then=(1,), kept=(1, 2), jobs=1, unproven=(2,)),
-    "what serves would be replaced, and its record goes": Case(build_spec(TWO), (1,), [R1, R2], then=(2,), kept=(2,)),
+    "what serves would be replaced, and its record stays: a pod may start with it yet": Case(build_spec(TWO), (1,), [R1, R2], then=(2,), kept=(1, 2)),
+    "what serves no longer and is in the spec no longer goes": Case(build_spec(TWO), (2,), [R1, R2], then=(2,), kept=(2,)),
     "what serves stays, with its record, where its successor may not follow": Case(build_spec(OTHER), (1,), [R1, R3], then=(1,), kept=(1, 3), refused=(3,)),
     "a version of another space may not follow what serves": Case(build_spec(ONE, OTHER), (1,), [R1, R3], then=(1,), kept=(1, 3), refused=(3,)),
     "the spec has other bytes under a number that serves": Case(build_spec({**ONE, "source": TWO["source"]}), (1,), [R1], then=(1,), kept=(1,), jobs=1, unproven=(1,), other_bytes=(1,)),
@@ -103,7 +109,7 @@ def test_what_it_would_come_to_when(name: str) -> None:
 def test_an_anchor_stays_though_its_version_goes() -> None:
     """Drawn anew from version 2, it would have drifted: another id, of the same space."""
     anchor = EmbeddingSpace(R1.vectors)
-    committed = committed_by(expect(build_spec(TWO), commit((1,), [R1, R2], anchor)))
+    committed = committed_by(expect(build_spec(TWO), commit((2,), [R1, R2], anchor)))
     assert committed.spaces == (anchor,)
     assert tuple(r.version for r in committed.records) == (2,)
 
@@ -149,6 +155,45 @@ def test_configs_are_those_of_the_spec_and_not_those_that_are_committed() -> Non
     spec = build_spec(ONE, batching={"maxQueueDelay": "1ms"})
     expected = expect(spec, commit((1,), [R1]))
     (found,) = (o for o in expected.objects if o["kind"] == "ConfigMap")
-    wanted = render_config_map(build_model(spec), Committed((1,), (R1,)))
+    wanted = render_config_map(build_model(spec), build_ledger(1, records=(R1,), model=build_model(spec)))
     assert found["data"]["cpu.pbtxt"] == wanted["data"]["cpu.pbtxt"]
     assert found["metadata"]["name"] == names.config_map_name("clip")
+
+
+def test_what_serves_now_would_be_what_was_proven_before() -> None:
+    now = read_ledger(commit((1,), [R1, R2]))
+    then = committed_by(expect(build_spec(TWO), commit((1,), [R1, R2])))
+    assert then.proven is not None
+    assert then.boot == then.proven
+    assert then.proven.versions == (2,)
+    assert then.previous == now.proven
+
+
+def test_by_new_pods_the_other_slot_would_be_read() -> None:
+    spec = build_spec(TWO, rollout={"strategy": "Replace"})
+    expected = expect(spec, commit((1,), [R1, R2]))
+    assert committed_by(expected).slot == "b"
+    assert "clip-config-b" in [o["metadata"]["name"] for o in expected.objects]
+    back = next(o for o in expected.objects if o["metadata"]["name"] == "clip-config")
+    assert committed_by(expect(build_spec(ONE, rollout={"strategy": "Replace"}), back)).slot == ""
+
+
+def test_a_spec_that_asks_for_what_is_proven_changes_no_slot() -> None:
+    now = commit((1,), [R1], EmbeddingSpace(R1.vectors))
+    assert committed_by(expect(build_spec(ONE, rollout={"strategy": "Replace"}), now)) == read_ledger(now)
+
+
+def test_what_is_remembered_of_attempts_is_no_part_of_it() -> None:
+    """It follows from no spec: `clipmodel diff` says nothing of it while an attempt is open."""
+    target = render_revision(build_model(build_spec(TWO)), {2: SHA_2})
+    record = RolloutRecord(Attempt(target, Phase.PROVING), retry="1")
+    observed = Observed(config_map=commit((1,), [R1, R2]), rollout_map=render_rollout_map(build_model(), record))
+    expected = plan_expected(
+        build_model(build_spec(TWO)),
+        observed,
+        RenderSettings(),
+        secret_name="clip-control-1",  # noqa: S106 - a name
+        now=NOW,
+    )
+    assert "clip-rollout" not in [o["metadata"]["name"] for o in expected.objects]
+    assert committed_by(expected).boot == target

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from clipmodel_contract.report import Failure, VersionRecord
 from clipmodel_operator.api.v1alpha1.clipmodel import ClipModel
 from clipmodel_operator.models import reasons
+from clipmodel_operator.models.attempt import Attempt, Phase, RolloutRecord
+from clipmodel_operator.models.ledger import Ledger
 from clipmodel_operator.models.observed import Observed, PodView
 from clipmodel_operator.models.spaces import EmbeddingSpace
 from clipmodel_operator.models.version import SyncPhase, Version
@@ -21,7 +23,9 @@ from clipmodel_operator.planning.versions import (
     served_versions,
     used_spaces,
 )
-from clipmodel_operator.rendering.config_map import Committed
+from clipmodel_operator.rendering.config_map import render_config_map
+from clipmodel_operator.rendering.revision import render_revision
+from clipmodel_operator.rendering.rollout_map import render_rollout_map
 from clipmodel_operator.rendering.settings import RenderSettings
 from support.builders import (
     NOW,
@@ -35,6 +39,7 @@ from support.builders import (
     Object,
     build_config_map,
     build_job,
+    build_ledger,
     build_model,
     build_record,
     build_report,
@@ -107,6 +112,24 @@ def test_what_a_job_reports_of_a_version_stands_for_what_was_committed_of_it() -
     assert [r.sha256 for r in found.records] == [SHA_2]
 
 
+def test_what_is_attempted_and_what_was_proven_before_is_known_though_the_spec_has_it_no_longer() -> None:
+    """Pods may start with it, or run it: they are compared with its golden vectors."""
+    model = build_model(build_spec(OTHER))
+    ledger = replace(
+        build_ledger(1, records=(R1, R2)), previous=render_revision(build_model(build_spec(TWO)), {2: SHA_2})
+    )
+    config_map = render_config_map(model, ledger)
+    found = assess_versions(model, Observed(config_map=config_map), RenderSettings(), now=NOW)
+    assert [r.version for r in found.records] == [1, 2], "what was proven before"
+    config_map = build_config_map(1, records=(R1, R2))
+    attempt = Attempt(render_revision(build_model(build_spec(TWO)), {2: SHA_2}), Phase.RETURNING)
+    observed = Observed(config_map=config_map, rollout_map=render_rollout_map(model, RolloutRecord(attempt)))
+    found = assess_versions(model, observed, RenderSettings(), now=NOW)
+    assert [r.version for r in found.records] == [1, 2], "what is attempted"
+    found = assess_versions(model, replace(observed, rollout_map=None), RenderSettings(), now=NOW)
+    assert [r.version for r in found.records] == [1], "what is neither is forgotten"
+
+
 def test_a_pod_of_another_job_tells_nothing_of_this_one() -> None:
     model = build_model()
     observed = observe(model, reported={1: build_report()}, uid="uid-of-a-job-that-is-gone")
@@ -162,7 +185,7 @@ class Case:
     target: tuple[int, ...]
     committed: tuple[int, ...] = ()
     served: tuple[int, ...] = ()
-    failures: Mapping[int | None, Failure] = field(default_factory=dict)
+    failures: Mapping[int, Failure] = field(default_factory=dict)
     refused: Mapping[int, str] = field(default_factory=dict)
     leaving: tuple[int, ...] = ()
 
@@ -181,7 +204,7 @@ CASES = {
     "what serves leaves when another can serve": Case(build_spec(TWO), [R1, R2], (2,), committed=(1,), leaving=(1,)),
     "what the policy does not choose is not judged": Case(build_spec(ONE, OTHER, versionPolicy={"specific": {"versions": [1]}}), [R1, R3], (1,), committed=(1,)),
     "what serves is not judged again": Case(build_spec(ONE, OTHER, **ALL), [R1, R3], (1, 3), committed=(1, 3), failures={3: REFUSED}),
-    "a load of it failed in this generation": Case(build_spec(ONE, TWO), [R1, R2], (1,), committed=(1,), failures={2: REFUSED}, refused={2: "ServerRejected"}),
+    "pods did not take it": Case(build_spec(ONE, TWO), [R1, R2], (1,), committed=(1,), failures={2: REFUSED}, refused={2: "ServerRejected"}),
     "the commit is lost, and a server still has a version of another space": Case(build_spec(ONE, OTHER), [R1, R3], (1,), served=(1,), refused={3: MISMATCH}),
     "the commit is lost, and the volume has not told of what serves yet": Case(build_spec(ONE, OTHER), [R3], (), served=(1,)),
     "the commit is lost, and what serves is told of alone": Case(build_spec(ONE, OTHER), [R1], (1,), served=(1,)),
@@ -197,7 +220,8 @@ def assessed(model: ClipModel, case: Case) -> AssessedVersions:
     versions = [
         Version(n, SyncPhase.DONE, record=known[n]) if n in known else Version(n, SyncPhase.NO_JOB) for n in numbers
     ]
-    return AssessedVersions(tuple(versions), {}, Committed(case.committed, tuple(case.records)), tuple(case.records))
+    before = build_ledger(*case.committed, records=case.records) if case.committed else Ledger()
+    return AssessedVersions(tuple(versions), {}, before, tuple(case.records))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -215,7 +239,8 @@ def test_an_anchor_that_was_committed_stays_though_its_version_is_gone() -> None
     """Drawn anew from version 2 the space would have another id, and vectors of both would seem not to be comparable."""
     model = build_model(build_spec(TWO))
     versions = (Version(2, SyncPhase.DONE, record=R2),)
-    plan = plan_versions(model, AssessedVersions(versions, {}, Committed((2,), (R2,), (SPACE,)), (R2,)), failures={})
+    before = replace(build_ledger(2, records=(R2,)), spaces=(SPACE,))
+    plan = plan_versions(model, AssessedVersions(versions, {}, before, (R2,)), failures={})
     assert plan.spaces == (SPACE,)
     assert [v.space_id for v in plan.versions] == [SPACE.id]
 

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from clipmodel_contract.report import Failure
 from clipmodel_operator.models.names import Key
 from clipmodel_operator.models.resources import CLIP_MODELS
 from clipmodel_operator.reconcile.memory import Memory
+from support.builders import NOW
 from support.simulation import KEY, Simulation, build_ready
-
-FAILURE = Failure("ServerRejected", "no", is_final=True)
-
-
-def test_failures_are_those_of_one_generation() -> None:
-    known = Memory(forget_uid=lambda _: None).of(KEY, "uid")
-    known.failures(1)[None] = FAILURE
-    assert known.failures(1) == {None: FAILURE}
-    assert known.failures(2) == {}
-    assert known.failures(1) == {}, "a generation never comes back"
 
 
 def test_a_successor_of_the_name_starts_with_nothing() -> None:
     forgotten: list[str] = []
     memory = Memory(forget_uid=forgotten.append)
-    memory.of(KEY, "first").failures(1)[None] = FAILURE
-    assert memory.of(KEY, "second").failures(1) == {}
-    assert forgotten == ["first"]
-    assert memory.of(Key("demo", "other"), "third").failures(1) == {}
+    first = memory.of(KEY, "first")
+    first.refused_since = NOW
+    assert memory.of(KEY, "first") is first
+    assert memory.of(KEY, "second").refused_since is None
+    assert forgotten == ["first"], "what else is kept of the first one goes with it"
+    assert memory.of(Key("demo", "other"), "third").refused_since is None
     assert len(memory) == 2
 
 
@@ -54,8 +46,9 @@ def test_a_successor_was_told_nothing() -> None:
 def remembered(simulation: Simulation) -> list[int]:
     return [
         len(simulation.reconciler.memory),
-        len(simulation.reconciler._fleet._known),
+        len(simulation.reconciler._fleet._pods),
         len(simulation.operator._backoff._failures),
+        len(simulation.operator.steps._taken),
     ]
 
 
@@ -74,8 +67,8 @@ async def test_nothing_is_left_of_a_deleted_one(how: str) -> None:
         simulation.create()
         await simulation.settle()
         simulation.assert_ready()
-        assert remembered(simulation) == [1, 1, 0]
+        assert remembered(simulation) == [1, 1, 0, 0]
     simulation.cluster.remove(simulation.clip)
     await simulation.settle()
     assert simulation.operator.cache.get(CLIP_MODELS.kind, *KEY) is None
-    assert remembered(simulation) == [0, 0, 0]
+    assert remembered(simulation) == [0, 0, 0, 0]

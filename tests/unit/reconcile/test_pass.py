@@ -10,10 +10,10 @@ import pytest
 
 from clipmodel_operator.api.v1alpha1 import clipmodel
 from clipmodel_operator.api.v1alpha1.status import ClipModelStatus
-from clipmodel_operator.assessment.requeue import POD_RECHECK_S
 from clipmodel_operator.models.errors import RejectedError, RetryError
 from clipmodel_operator.models.resources import JOBS, Resource
 from clipmodel_operator.reconcile import reconciler
+from clipmodel_operator.reconcile.fleet import FIRST_WAIT_S
 from support.builders import ONE, OTHER, TWO, Object, build_spec
 from support.simulation import KEY, Simulation, build_ready
 
@@ -127,19 +127,36 @@ async def test_a_job_that_went_unheard_of_is_made_anew_at_once() -> None:
 
 
 @pytest.mark.parametrize("is_refused", [False, True], ids=["Triton loads it", "Triton refuses it"])
-async def test_after_a_load_the_next_pass_comes_at_once(*, is_refused: bool) -> None:
+async def test_when_a_step_has_ended_the_next_pass_comes_at_once(*, is_refused: bool) -> None:
     """What servers run has changed, or has been refused, and no event tells that."""
     simulation = await build_ready()
     simulation.triton.refuses = lambda _model, _config: is_refused
     simulation.update(build_spec(**FASTER))
-    assert "load clip [1]" in " ".join(await make_pass(simulation))
-    assert delay_s(simulation) == 0
+    await make_pass(simulation)
     simulation.cluster.undelivered.clear()
+    assert len(simulation.queue) == 0
+    await simulation.let_run()
+    assert "load clip__candidate [1]" in " ".join(simulation.cluster.writes)
+    assert len(simulation.queue) == 1
     await simulation.settle()
     if is_refused:
-        assert simulation.says("Stalled") == ("True", "ServerRejected")
+        assert simulation.says("Ready") == ("False", "ServerRejected")
     else:
         simulation.assert_ready()
+
+
+async def test_what_failed_is_tried_again_when_its_time_has_come() -> None:
+    """That it has come is no event."""
+    simulation = await build_ready()
+    simulation.triton.refuses = lambda _model, _config: True
+    simulation.update(build_spec(**FASTER))
+    await simulation.settle()
+    simulation.triton.refuses = lambda _model, _config: False
+    await simulation.settle_waiting(seconds=59)
+    assert await make_pass(simulation) == [], "no event cancels it"
+    assert delay_s(simulation) == 60 - simulation.clock.seconds
+    await simulation.settle_waiting(seconds=60)
+    simulation.assert_ready()
 
 
 @pytest.mark.parametrize("how", ["does not answer", "answers wrongly"])
@@ -149,11 +166,11 @@ async def test_a_pod_that_starts_and_has_not_proven_itself_is_asked_again_soon(h
     simulation.triton.answers, simulation.triton.serves_wrong = how != "does not answer", how == "answers wrongly"
     simulation.create()
     await simulation.settle()
-    assert delay_s(simulation) == POD_RECHECK_S
+    assert delay_s(simulation) == FIRST_WAIT_S
     assert await make_pass(simulation) == [], "it is at rest, and goes on asking"
-    assert delay_s(simulation) == POD_RECHECK_S
+    assert delay_s(simulation) == FIRST_WAIT_S
     simulation.triton.answers, simulation.triton.serves_wrong = True, False
-    await simulation.settle_waiting(seconds=POD_RECHECK_S)
+    await simulation.settle_waiting(seconds=FIRST_WAIT_S)
     simulation.assert_ready()
     assert delay_s(simulation) is None, "once proven, it is left alone"
 
@@ -164,74 +181,132 @@ async def test_a_ready_pod_that_answers_wrongly_is_asked_again_soon() -> None:
     simulation.triton.serves_wrong = True
     await simulation.restart_operator()
     await simulation.settle()
-    assert delay_s(simulation) == POD_RECHECK_S
+    assert delay_s(simulation) == FIRST_WAIT_S
     assert simulation.says("Stalled") == ("True", "GoldenCheckFailed")
     simulation.triton.serves_wrong = False
-    await simulation.settle_waiting(seconds=simulation.clock.seconds + POD_RECHECK_S)
+    await simulation.settle_waiting(seconds=simulation.clock.seconds + FIRST_WAIT_S)
     simulation.assert_ready()
     assert delay_s(simulation) is None
 
 
-# What is told in the middle of a pass.
+# What is written and told before a step begins.
 
 
-def break_loads(simulation: Simulation, *, after_s: float = 0.0) -> None:
-    """Let Triton go away at every load, after some time."""
-
-    def before_write(what: str) -> None:
-        if what.startswith("load"):
-            simulation.clock.seconds += after_s
-            raise RetryError("Triton does not answer")
-
-    simulation.cluster.before_write = before_write
+def loads(simulation: Simulation) -> list[str]:
+    return [w.rpartition(" on ")[0] for w in simulation.cluster.writes if w.startswith("load ")]
 
 
-async def with_version_2_on_the_volume() -> Simulation:
-    """Give one whose Job has just brought version 2, before the operator has looked."""
+async def test_an_attempt_is_written_and_told_before_its_first_load() -> None:
+    simulation = await build_ready()
+    simulation.update(build_spec(**FASTER))
+    assert await make_pass(simulation) == ["apply ConfigMap clip-rollout", "apply ClipModel clip status"]
+    assert loads(simulation) == []
+    assert simulation.says("Reconciling") == ("True", "Progressing")
+    assert simulation.status["rollout"]["phase"] == "Proving"
+    await simulation.let_run()
+    assert loads(simulation) == ["load clip__candidate [1]"]
+
+
+@pytest.mark.parametrize("what", ["apply ConfigMap clip-rollout", "apply ClipModel"])
+@pytest.mark.parametrize("error", [RetryError("HTTP 500"), RejectedError("no")])
+async def test_what_could_not_be_written_or_told_is_not_begun(what: str, error: Exception) -> None:
+    """An operator that starts anew would not know of it."""
+    simulation = await build_ready()
+
+    def fail(written: str) -> None:
+        if written.startswith(what):
+            raise error
+
+    simulation.cluster.before_write = fail
+    simulation.update(build_spec(**FASTER))
+    await make_pass(simulation)
+    await simulation.let_run()
+    assert loads(simulation) == []
+    simulation.cluster.before_write = lambda _: None
+    simulation.queue.add(KEY)
+    await simulation.settle()
+    simulation.assert_ready()
+
+
+async def test_each_pass_tells_once_and_each_change_once() -> None:
+    """Version 2 has come, and Triton does not answer while it loads it."""
     simulation = await build_ready()
     simulation.update(build_spec(ONE, TWO))
     await make_pass(simulation)
     while following := [s for s in simulation.controllers.steps() if "the pod runs" in s[0] or "makes a pod" in s[0]]:
         simulation._step(following[0])
-    return simulation
 
+    def break_load(what: str) -> None:
+        if what.startswith("load"):
+            simulation.clock.seconds += 40
+            raise RetryError("Triton does not answer")
 
-async def test_a_load_that_failed_is_told_by_the_same_pass() -> None:
-    simulation = await build_ready()
-    break_loads(simulation)
-    simulation.update(build_spec(**FASTER))
+    simulation.cluster.before_write = break_load
+    before, stamp = simulation.events(), simulation.clock.stamp()
     writes = await make_pass(simulation)
-    assert [w for w in writes if "status" in w] == ["apply ClipModel clip status"] * 2
-    assert simulation.says("Ready") == ("False", "ServerFailed")
-    assert simulation.says("Reconciling") == ("True", "ProgressingWithRetry")
-
-
-async def test_a_load_that_failed_again_is_told_again() -> None:
-    """In the same second it ends with the status that the pass had read, which is not the one that it wrote in between."""
-    simulation = await build_ready()
-    break_loads(simulation)
-    simulation.update(build_spec(**FASTER))
-    await make_pass(simulation)
-    before = simulation.status
-    writes = await make_pass(simulation)
-    assert [w for w in writes if "status" in w] == ["apply ClipModel clip status"] * 2
-    assert simulation.status == before
-
-
-async def test_a_pass_that_tells_twice_tells_each_change_once() -> None:
-    """The second status is compared with the first one, and not with what was read at the start: its events would come twice."""
-    simulation = await with_version_2_on_the_volume()
-    break_loads(simulation, after_s=40)
-    before = simulation.events()
-    stamp = simulation.clock.stamp()
-    writes = await make_pass(simulation)
-    assert len([w for w in writes if "status" in w]) == 2
-    assert simulation.events()[len(before) :] == ["VersionSynced", "ServerFailed"]
+    assert len([w for w in writes if "status" in w]) == 1
+    assert simulation.events()[len(before) :] == ["VersionSynced"]
+    await simulation.settle()
+    assert simulation.events()[len(before) :] == ["VersionSynced", "ServerSilent"]
     synced, ready = simulation.condition("Synced"), simulation.condition("Ready")
     assert synced is not None
     assert ready is not None
     assert synced["lastTransitionTime"] == stamp, "it became so before the load"
     assert ready["lastTransitionTime"] == simulation.clock.stamp() != stamp, "it became so by the load"
+    assert simulation.says("Reconciling") == ("True", "ProgressingWithRetry")
+
+
+#: How a try fails -> what comes of it.
+FAILURES = {
+    "the proof is lost": "ServerSilent",
+    "the proof is refused": "ServerRejected",
+    "the proof differs": "GoldenCheckFailed",
+    "the load under the real name is lost": "RollingOut",
+    "the load under the real name is refused": "ServerRejected",
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+async def test_while_a_pod_is_asked_whether_it_still_serves_nobody_says_that_it_does_not(name: str) -> None:
+    """It is asked after each try that failed. What is told of the failure waits for the answer."""
+    simulation = await build_ready()
+    where = "load clip" if "real name" in name else "load clip__candidate"
+
+    def lose(what: str) -> None:
+        if what == where and name.endswith("lost"):
+            raise RetryError("Triton does not answer")
+
+    simulation.cluster.before_write = lose
+    simulation.triton.refuses = lambda model, _config: f"load {model}" == where and name.endswith("refused")
+    if name.endswith("differs"):
+        simulation.triton.serves_wrong = True
+    simulation.update(build_spec(**FASTER))
+    told = list[tuple[Any, ...]]()
+
+    def look() -> None:
+        told.append((simulation.says("Available"), simulation.status["servingVersions"]))
+        if simulation.triton.asked > asked:
+            simulation.triton.serves_wrong = False  # under the candidate's name alone
+
+    asked = simulation.triton.asked
+    await simulation.settle(look=look)
+    assert set(map(str, told)) == {"(('True', 'PodsReady'), [1])"}
+    assert simulation.condition("Ready")["reason"] == FAILURES[name]  # type: ignore[index]  # it is there
+
+
+async def test_of_a_pod_that_stays_silent_it_is_said() -> None:
+    simulation = await build_ready()
+
+    def die(what: str) -> None:
+        if what.startswith("load"):
+            simulation.triton.answers = False
+            raise RetryError("Triton does not answer")
+
+    simulation.cluster.before_write = die
+    simulation.update(build_spec(**FASTER))
+    await simulation.settle()
+    assert simulation.says("Available") == ("False", "PodsNotReady")
+    assert delay_s(simulation) == FIRST_WAIT_S
 
 
 async def test_what_a_pass_told_is_known_to_the_next_one_before_its_event_comes() -> None:

@@ -51,6 +51,7 @@ SAME_AS_NOTHING: dict[str, dict[str, Any]] = {
     "optimization": {"optimization": {"graphLevel": "All"}},
     "preserveOrdering": {"batching": {"preserveOrdering": False}},
     "paused": {"paused": True},
+    "rollout": {"rollout": {"strategy": "InPlace"}},
     "empty maps": {
         "serving": {"podLabels": {}, "podAnnotations": {}, "imagePullSecrets": []},
         "service": {"annotations": {}},

@@ -24,6 +24,9 @@ _PRINTER_COLUMNS = (
     {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status', "description": "Whether a client gets a right embedding now."},
     {"name": "Replicas", "type": "integer", "jsonPath": ".status.readyReplicas", "description": "Triton pods that passed the golden check."},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+    {"name": "Proven", "type": "string", "jsonPath": ".status.rollout.provenRevision", "priority": 1, "description": "The revision that pods have proven last."},
+    {"name": "Target", "type": "string", "jsonPath": ".status.rollout.targetRevision", "priority": 1, "description": "The revision that the spec asks for."},
+    {"name": "Phase", "type": "string", "jsonPath": ".status.rollout.phase", "priority": 1, "description": "What the attempt to reach the target is doing; empty at rest."},
     {"name": "Reason", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].reason', "priority": 1},
     {"name": "Message", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].message', "priority": 1},
 )  # fmt: skip

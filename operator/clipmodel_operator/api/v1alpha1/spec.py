@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from clipmodel_contract import source_uri
 from clipmodel_contract.names import CANDIDATE_SUFFIX, default_model_name
 from clipmodel_operator.api.v1alpha1.inference import Batching, Instances, Optimization
+from clipmodel_operator.api.v1alpha1.rollout import Rollout
 from clipmodel_operator.api.v1alpha1.schema import Api, Rule, immutable, rules
 from clipmodel_operator.api.v1alpha1.serving import ServiceOptions, Serving
 from clipmodel_operator.api.v1alpha1.storage import Storage
@@ -216,6 +217,9 @@ class ClipModelSpec(Api):
 
     verification: Verification = Field(default_factory=Verification)
     """How versions prove themselves."""
+
+    rollout: Rollout = Field(default_factory=Rollout)
+    """How a change of versions, batching, instances or optimization reaches the servers."""
 
     paused: bool = False
     """While true the operator changes nothing: edits wait, what serves goes on serving, and status goes on telling what is."""

@@ -12,6 +12,8 @@ from clipmodel_operator.api.v1alpha1.spec import Profile
 
 #: As many as a spec may have. One that serves and is in the spec no longer comes beside them.
 MAX_VERSIONS = 64
+#: How many pods status names: it stays small, and `kubectl get pods` lists them all.
+MAX_PODS = 32
 
 
 class VersionState(StrEnum):
@@ -73,6 +75,50 @@ class Condition(Api):
     """The generation that this was said of."""
 
 
+class RolloutPhase(StrEnum):
+    """What an attempt to bring pods to the target is doing."""
+
+    PROVING = "Proving"
+    SWITCHING = "Switching"
+    RETURNING = "Returning"
+    TRIAL = "Trial"
+    REPLACING = "Replacing"
+    WAITING = "Waiting"
+
+
+RevisionId = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class RolloutStatus(Api):
+    """The revisions (all that decides what servers answer), and the attempt to bring pods from one to the other."""
+
+    proven_revision: RevisionId | None = None
+    """The revision that pods have proven last: what clients get, and what pods are brought back to. None before the first pod was proven."""
+    target_revision: RevisionId | None = None
+    """The revision that the spec asks for, as far as its versions are synced. Equal to provenRevision at rest."""
+    phase: RolloutPhase | None = None
+    """Proving (pods embed with the target under a name that no client asks for), Switching (pods load it under the real name), Returning (pods go back to the proven
+    revision), Trial (the proven one does not start: new pods start with the target), Replacing (new pods start with the target), Waiting (the target failed;
+    it is tried again at notBefore, or not at all where that is not set). Not set at rest."""
+    tries: Annotated[int | None, Field(ge=0, le=1_000_000)] = None
+    """How often the target has been tried, this attempt included. Not set at rest."""
+    not_before: Annotated[str | None, Field(max_length=32, json_schema_extra={"format": "date-time"})] = None
+    """When the target is tried again at the earliest. Any new value of the annotation clipmodel.dev/retry on the ClipModel has it tried at once."""
+    reason: Annotated[str | None, Field(max_length=256)] = None
+    """Why the last try of the target failed."""
+
+
+class PodStatus(Api):
+    """What is known of one Triton pod."""
+
+    name: Annotated[str, Field(max_length=253)]
+    """The pod's name."""
+    revision: RevisionId | None = None
+    """The revision that it runs; not set where that is not known: it starts, does not answer, or an answer to a load was lost."""
+    ready: bool
+    """Whether it is ready: clients are sent to it."""
+
+
 class ClipModelStatus(Api):
     """What is."""
 
@@ -101,6 +147,16 @@ class ClipModelStatus(Api):
         list[int], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default_factory=list)
     """The versions that clients get, proven on every ready pod."""
+    rollout: RolloutStatus | None = None
+    """Which revision serves, which one the spec asks for, and how far pods are on the way. Not set before the first sync."""
+    pods: Annotated[
+        list[PodStatus],
+        Field(
+            max_length=MAX_PODS,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = Field(default_factory=list)
+    """The Triton pods by name, at most 32 of them, and the revision that each runs."""
     endpoints: Endpoints | None = None
     """Where clients ask."""
     replicas: int = 0
