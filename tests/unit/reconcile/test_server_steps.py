@@ -62,6 +62,8 @@ class FakeServer:
     """How often the candidate is still listed after it was unloaded."""
     late: list[Mapping[str, Any]] = field(default_factory=list)
     """Configs that somebody else's loads bring, each after one of ours: their answers were lost."""
+    way_s: float = 0.02
+    """Seconds that a load takes of what is loaded already: the way there and back."""
     _leaving: int = 0
 
     def _answer(self, what: str) -> None:
@@ -95,7 +97,7 @@ class FakeServer:
         await asyncio.sleep(0)
         self.told.append(f"load {model} {versions(config)}")
         self._answer(f"load {model}")
-        self.clock.seconds += LOAD_S if self.configs.get(model) != config else 0.02
+        self.clock.seconds += LOAD_S if self.configs.get(model) != config else self.way_s
         self.configs[model] = config
         if model == "clip" and self.late:
             self.configs[model] = self.late.pop(0)
@@ -546,6 +548,14 @@ def test_a_barrier_is_not_held_up_for_ever(world: World) -> None:
     assert (result.outcome, result.loaded) == (Outcome.LOST, None)
     assert "something was still to be loaded" in result.message
     assert len(world.server.told) == 1 + server_steps.BARRIER_LOADS
+
+
+def test_a_barrier_ends_where_every_answer_takes_long(world: World) -> None:
+    """A busy server, or a slow way to it: a pod that could never be sure of would hold up every later change."""
+    world.server.way_s = 2 * server_steps.BARRIER_NOTHING_S
+    result = world.switch(BOTH, is_unsure=True)
+    assert (result.outcome, result.loaded is not None) == (Outcome.DONE, True)
+    assert world.server.told.count("load clip [1, 2]") == 1 + server_steps.BARRIER_LOADS
 
 
 @pytest.mark.parametrize(("answer", "outcome"), [(SILENT, Outcome.LOST), (NO, Outcome.REFUSED)])
