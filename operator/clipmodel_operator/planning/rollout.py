@@ -47,8 +47,7 @@ def may_load(record: RolloutRecord, ledger: Ledger) -> bool:
 def plan_rollout(s: Situation) -> RolloutPlan:
     """Plan what is committed, attempted and done now."""
     if s.is_paused:
-        looks = tuple((v, look_step) for v in s.views if (look_step := next_look(v)) is not None)
-        return _with_recheck(s, RolloutPlan(s.ledger, s.record, s.target, looks))
+        return _with_recheck(s, RolloutPlan(s.ledger, s.record, s.target, _looks(s)))
     return _with_recheck(s, _with_withdrawals(s, _plan(s)))
 
 
@@ -105,8 +104,7 @@ def _plan_first(s: Situation) -> RolloutPlan:
     if failure is not None:
         s, attempt = replace(s, record=with_failure(s.record, failure)), None
     if _is_forbidden(s, ledger.boot):
-        looks = tuple((v, step) for v in s.views if (step := next_look(v)) is not None)
-        return RolloutPlan(ledger, replace(s.record, attempt=None), s.target, looks)
+        return RolloutPlan(ledger, replace(s.record, attempt=None), s.target, _looks(s))
     if ready and s.target is not None and s.target.id == ledger.boot.id:
         return _in_place(s, ledger.boot)  # the ledger was lost, and pods run something else
     return _start_with(s, ledger.boot, attempt)
@@ -134,9 +132,18 @@ def _start_with(s: Situation, boot: Revision, attempt: Attempt | None) -> Rollou
         members = (run_of(loads[0][0].pod),)
     else:
         members = ()
-    tries = count_tries(s.record, boot, template=s.template) + 1
-    attempt = Attempt(boot, Phase.PROVING, tries, members) if members else None
+    attempt = replace(_begin(s, boot, Phase.PROVING), pods=members) if members else None
     return RolloutPlan(s.ledger, replace(s.record, attempt=attempt), s.target, (*others, *loads))
+
+
+def _begin(s: Situation, target: Revision, phase: Phase) -> Attempt:
+    """Begin the next try of a target."""
+    return Attempt(target, phase, count_tries(s.record, target, template=s.template) + 1)
+
+
+def _looks(s: Situation) -> tuple[PodStep, ...]:
+    """Look at pods of which nothing is known, and do no more."""
+    return tuple((v, step) for v in s.views if (step := next_look(v)) is not None)
 
 
 def _ready(s: Situation) -> list[PodView]:
@@ -209,8 +216,7 @@ def _in_place(s: Situation, target: Revision) -> RolloutPlan:
     if not ready:
         return _without_ready(s, target, attempt)
     if attempt is None:
-        tries = count_tries(s.record, target, template=s.template) + 1
-        attempt = Attempt(target, Phase.PROVING, tries)
+        attempt = _begin(s, target, Phase.PROVING)
     # One that is silent, or not ready, may be dying of the load: until that is known, no other pod follows it.
     return _prove(s, target, replace(attempt, phase=Phase.PROVING, pods=_still_there(attempt, alive)))
 
@@ -262,8 +268,7 @@ def _without_ready(s: Situation, target: Revision, attempt: Attempt | None) -> R
     is_stuck = proven is not None and bool(alive) and all(_fails_to_start(v, proven) for v in alive)
     if attempt is None and is_stuck:
         begun = {str(v.pod["metadata"]["uid"]): restarts(v.pod) for v in alive}
-        tries = count_tries(s.record, target, template=s.template) + 1
-        return _try_at_start(s, target, Attempt(target, Phase.TRIAL, tries, restarts=begun))
+        return _try_at_start(s, target, replace(_begin(s, target, Phase.TRIAL), restarts=begun))
     if attempt is not None:
         return _attempted(s, replace(attempt, phase=Phase.PROVING), (), ())
     return _rest(s)
@@ -309,8 +314,7 @@ def _replace(s: Situation, target: Revision) -> RolloutPlan:
         if s.is_rolling or any(may_read(v.pod) and slot_of(v.pod) != s.ledger.slot for v in s.views):
             return _rest(s)
         slot = "" if s.ledger.slot else names.SLOT_B
-        tries = count_tries(s.record, target, template=s.template) + 1
-        attempt = Attempt(target, Phase.REPLACING, tries, slot=slot)
+        attempt = replace(_begin(s, target, Phase.REPLACING), slot=slot)
     if attempt.phase is not Phase.REPLACING:
         return _return(s, attempt)
     alive = [v for v in s.views if not is_ending(v.pod)]
